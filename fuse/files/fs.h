@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The files view: an ext4 file system on a volume, through libext2fs.
+ *
+ * One lock, fs->lock, protects libext2fs's structures, bufcache and all that
+ * is not said to have a lock of its own. File data never moves under it: an
+ * operation on data maps its range under fs->lock, lets go, and then reads or
+ * writes the volume. inode->data_lock (taken before fs->lock, never after)
+ * makes writes, truncations and fallocations of one file follow each other, so
+ * that a partial block can be read, changed and written; reads take it shared.
+ *
+ * FUSE's own threads never wait: ops.c hands each request to a thread of a pool
+ * (as many as there are requests), and those may wait for the network.
+ */
+#ifndef ENCSAN_FS_H
+#define ENCSAN_FS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <glib.h>
+#include <ext2fs/ext2_fs.h>
+#include <ext2fs/ext2fs.h>
+
+#include "encsan.h"
+
+struct bufcache;
+
+struct fs {
+    struct encsan *volume;
+    pthread_mutex_t lock;
+    ext2_filsys ext2;
+    struct bufcache *cache; /* metadata blocks: bufcache.c */
+    GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
+    bool read_only;
+    int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
+};
+
+/* An inode that the kernel knows (FUSE's nodeid; root 1 is ext4's 2). */
+struct inode {
+    ext2_ino_t ino;
+    uint64_t lookups;       /* FUSE's lookup count; 0: freed, and if it has no links the file too */
+    struct ext2_inode_large raw; /* the truth while the inode is here; inode_write puts it into the cache */
+    pthread_rwlock_t data_lock;
+    blk64_t goal;           /* where the next block of data wants to lie */
+};
+
+/* ---- super.c ---- */
+/* Opens the file system: refuses what we cannot write correctly. NULL with one
+ * line in message. Marks it in use (EXT2_VALID_FS cleared), durably, unless read_only. */
+struct fs *fs_open(struct encsan *volume, bool read_only, char message[ENCSAN_MESSAGE_BYTES]);
+/* Frees orphans, writes all back, marks clean, flushes: 0 or -errno. Does not close the volume. */
+int fs_close(struct fs *fs);
+/* What a mount finds before it opens: FS_CLEAN, FS_NEEDS_FSCK (not unmounted,
+ * or a journal to replay), or FS_REFUSED with a line in message (no ext4, xfs
+ * named as such, errors flag, features). Does not change anything. */
+enum fs_state { FS_CLEAN, FS_NEEDS_FSCK, FS_REFUSED };
+enum fs_state fs_probe(struct encsan *volume, char message[ENCSAN_MESSAGE_BYTES]);
+/* Metadata to the volume, then flush: durable when it returns 0. Takes the lock for the first part. */
+int fs_sync(struct fs *fs);
+int fs_statfs(struct fs *fs, struct statvfs *st);
+int fs_errno(errcode_t err); /* libext2fs's error -> -errno */
+
+/* ---- bufcache.c ---- (fs->lock held, but for bufcache_new and _free) */
+struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes);
+void bufcache_free(struct bufcache *cache);
+io_manager bufcache_io_manager(struct bufcache *cache);
+/* Dirty blocks to the volume (staged, not flushed). 0 or -errno. */
+int bufcache_write_back(struct bufcache *cache);
+/* A block that becomes file data or is freed: its copy, dirty or not, is dropped. */
+void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count);
+
+/* ---- inode.c ---- (fs->lock held) */
+int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode); /* lookups + 1 */
+void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups); /* the last one frees; deletes an unlinked file */
+struct inode *inode_find(struct fs *fs, ext2_ino_t ino); /* one that the kernel knows; NULL */
+int inode_write(struct fs *fs, struct inode *inode); /* raw -> cache, with checksum */
+void inode_stat(struct fs *fs, const struct inode *inode, struct stat *st);
+int inode_setattr(struct fs *fs, struct inode *inode, const struct stat *st, int to_set); /* all but size: FUSE_SET_ATTR_* */
+void inode_touch(struct inode *inode, bool mtime); /* ctime, and mtime; in memory */
+/* The number of links fell to 0 while the kernel knows the inode: onto ext4's orphan list, so that e2fsck frees it after a crash. */
+int inode_orphan(struct fs *fs, struct inode *inode);
+uint64_t inode_size(const struct inode *inode);
+void inode_set_size(struct inode *inode, uint64_t size);
+
+/* ---- dir.c ---- (fs->lock held); names are NUL-terminated; -errno */
+int dir_lookup(struct fs *fs, struct inode *dir, const char *name, ext2_ino_t *ino);
+int dir_create(struct fs *fs, struct inode *dir, const char *name, mode_t mode, dev_t rdev,
+               uid_t uid, gid_t gid, const char *symlink_target, struct inode **made);
+int dir_link(struct fs *fs, struct inode *inode, struct inode *dir, const char *name);
+int dir_unlink(struct fs *fs, struct inode *dir, const char *name);
+int dir_rmdir(struct fs *fs, struct inode *dir, const char *name);
+int dir_rename(struct fs *fs, struct inode *dir, const char *name, struct inode *new_dir,
+               const char *new_name, unsigned flags); /* RENAME_NOREPLACE, RENAME_EXCHANGE */
+/* Calls each for the entries from cookie `offset` on (0: the first), until it returns nonzero. */
+int dir_iterate(struct fs *fs, struct inode *dir, uint64_t offset,
+                int (*each)(void *opaque, const char *name, ext2_ino_t ino, int file_type,
+                            uint64_t next_offset),
+                void *opaque);
+int dir_readlink(struct fs *fs, struct inode *inode, char *buf, size_t size);
+
+/* ---- xattr.c ---- (fs->lock held) */
+ssize_t xattr_get(struct fs *fs, struct inode *inode, const char *name, void *value, size_t size);
+int xattr_set(struct fs *fs, struct inode *inode, const char *name, const void *value, size_t size, int flags);
+ssize_t xattr_list(struct fs *fs, struct inode *inode, char *list, size_t size);
+int xattr_remove(struct fs *fs, struct inode *inode, const char *name);
+int xattr_free_all(struct fs *fs, struct inode *inode); /* of a file that is deleted */
+
+/* ---- alloc.c ---- (fs->lock held): ranges of blocks of one file */
+struct extent_run { /* a mapped (or, with `hole`, unmapped) run */
+    uint64_t logical;
+    blk64_t physical;
+    uint64_t count;
+    bool hole, unwritten;
+};
+/* The run that begins at `logical`, at most `count` blocks of it. */
+int alloc_map(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
+              struct extent_run *run);
+/* Gives blocks to the hole that begins at `logical`: at most `count`, at least
+ * one, contiguous; -ENOSPC. `unwritten` for fallocate. */
+int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
+                bool unwritten, struct extent_run *run);
+/* Unwritten blocks that now hold data. */
+int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
+/* Frees the blocks [logical, logical + count); count UINT64_MAX: to the end. */
+int alloc_punch(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
+
+/* ---- data.c ---- (fs->lock not held; take data_lock and fs->lock themselves); -errno */
+/* Done may come later, from another thread. buf must live until then. A read
+ * ends at the file's size: *got says how much there is. */
+void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint64_t offset,
+               void (*done)(void *opaque, int error, size_t got), void *opaque);
+int data_write(struct fs *fs, struct inode *inode, const void *buf, size_t count, uint64_t offset);
+int data_truncate(struct fs *fs, struct inode *inode, uint64_t size);
+int data_fallocate(struct fs *fs, struct inode *inode, int mode, uint64_t offset, uint64_t length);
+int data_seek(struct fs *fs, struct inode *inode, uint64_t offset, int whence, uint64_t *found); /* SEEK_DATA, SEEK_HOLE */
+
+/* ---- ops.c ---- */
+struct fuse_lowlevel_ops;
+struct fuse_session;
+extern const struct fuse_lowlevel_ops files_ops; /* userdata: struct fs */
+
+#endif

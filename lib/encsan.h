@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * libencsan: a private, pipelined volume on a disk far away.
+ *
+ * A volume is the LUN of an encsan-target. Data is sealed in a worker pool
+ * ahead of the network and retained until the target's sealed receipt says
+ * that it is on stable storage. libencsan(3) has an example.
+ *
+ * Units: bytes. Offsets and counts are multiples of ENCSAN_BLOCK_BYTES; a
+ * request that is not, or that ends behind the volume, fails with -EINVAL.
+ * Errors: 0 or -errno. All functions may be called by any thread.
+ *
+ * Order: a read that starts after a write was reported done sees its bytes,
+ * whether or not they have left. Overlapping requests that run at the same
+ * time have no order among themselves. A write that is done is on the far disk
+ * only after a flush that began later has returned 0.
+ */
+#ifndef ENCSAN_H
+#define ENCSAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ENCSAN_BLOCK_BYTES 4096
+#define ENCSAN_KEY_BYTES 32
+#define ENCSAN_ID_BYTES 16
+#define ENCSAN_MESSAGE_BYTES 512
+
+struct encsan; /* an open volume */
+
+struct encsan_options {
+    const char *url; /* iscsi://HOST[:PORT]/IQN/LUN */
+    uint8_t key[ENCSAN_KEY_BYTES];        /* the initiator's private key */
+    uint8_t target_key[ENCSAN_KEY_BYTES]; /* the target's public key */
+    uint8_t previous_mount_id[ENCSAN_ID_BYTES]; /* of the last open here, zero: none */
+    const char *suite;      /* NULL: aes-256-gcm or chacha20-poly1305, as the target prefers */
+    bool read_only;
+    unsigned depth;         /* segments sealed ahead or in flight (OP-n); 0: default */
+    unsigned workers;       /* threads that seal and open; 0: one for each processor */
+    size_t segment_bytes;   /* at most 252 KiB; 0: default (128 KiB) */
+    size_t cache_bytes;     /* data staged or not yet receipted; 0: default (64 MiB) */
+    /* Hears of what an administrator wants to know (a retry, a forged answer,
+     * the loss of the target), one line without a newline. May be NULL. Any thread. */
+    void (*log)(void *opaque, const char *line);
+    void *opaque;
+};
+
+/* Connects, logs in, does the handshake and takes the lease. NULL on failure,
+ * with one line for the user in `message`. `options` is not kept. */
+struct encsan *encsan_open(const struct encsan_options *options,
+                           char message[ENCSAN_MESSAGE_BYTES]);
+
+/* Flushes, logs out, frees. Returns what the flush returned: anything but 0
+ * means that data may be missing on the far disk. No request may be running. */
+int encsan_close(struct encsan *volume);
+
+struct encsan_info {
+    uint64_t size_bytes;
+    uint8_t mount_id[ENCSAN_ID_BYTES];
+    uint8_t volume_id[ENCSAN_ID_BYTES];
+    uint64_t generation; /* of the lease */
+    const char *suite;
+    bool read_only;
+};
+void encsan_get_info(struct encsan *volume, struct encsan_info *info);
+
+struct encsan_stats { /* since open; all counters grow only, but the last four */
+    uint64_t bytes_written, bytes_read;  /* by requests */
+    uint64_t segments_sent, reads_sent, syncs_sent;
+    uint64_t retries;         /* transmissions repeated */
+    uint64_t security_errors; /* answers that did not authenticate */
+    uint64_t seal_ns, open_ns;
+    uint64_t ordinal, durable; /* last given; highest receipted */
+    uint64_t staged_bytes, retained_bytes; /* not yet sealed; not yet receipted */
+    unsigned in_flight, depth;
+};
+void encsan_get_stats(struct encsan *volume, struct encsan_stats *stats);
+
+/* 0, or the -errno that every flush and write now returns, because the
+ * connection is lost or data could not be written. */
+int encsan_error(struct encsan *volume);
+
+/* ---- asynchronous ----
+ * `done` is called exactly once, by any thread, possibly before the call
+ * returns; it must not wait, and may start new requests. Buffers belong to the volume until then. */
+typedef void encsan_done(void *opaque, int error);
+
+/* for encsan_write_async: execute only when all that was written before this
+ * call is on stable storage (for a journal's commit block). Costs no round trip. */
+#define ENCSAN_AFTER_ALL 1u
+
+void encsan_read_async(struct encsan *volume, void *buf, size_t count, uint64_t offset,
+                       encsan_done *done, void *opaque);
+/* Done when the bytes are staged: copied into the cache, which makes the writer wait while it is full. */
+void encsan_write_async(struct encsan *volume, const void *buf, size_t count, uint64_t offset,
+                        unsigned flags, encsan_done *done, void *opaque);
+/* Reads as zeros afterwards. discard: the target also gives the space back where it can. */
+void encsan_zero_async(struct encsan *volume, uint64_t count, uint64_t offset, encsan_done *done,
+                       void *opaque);
+void encsan_discard_async(struct encsan *volume, uint64_t count, uint64_t offset,
+                          encsan_done *done, void *opaque);
+/* Done with 0 when a receipt says that all that was written before this call is on stable storage. */
+void encsan_flush_async(struct encsan *volume, encsan_done *done, void *opaque);
+
+/* ---- synchronous: the same, and waits ---- */
+int encsan_read(struct encsan *volume, void *buf, size_t count, uint64_t offset);
+int encsan_write(struct encsan *volume, const void *buf, size_t count, uint64_t offset,
+                 unsigned flags);
+int encsan_zero(struct encsan *volume, uint64_t count, uint64_t offset);
+int encsan_discard(struct encsan *volume, uint64_t count, uint64_t offset);
+int encsan_flush(struct encsan *volume);
+
+#endif
