@@ -191,7 +191,7 @@ struct wire_receipt {
 
 _Static_assert(sizeof(struct wire_cdb) == WIRE_CDB_BYTES, "CDB");
 _Static_assert(sizeof(struct wire_hello) == 56, "message 1");
-_Static_assert(sizeof(struct wire_welcome) == 208, "message 2");
+_Static_assert(sizeof(struct wire_welcome) == 200, "message 2");
 _Static_assert(sizeof(struct wire_write) == 32, "write header");
 _Static_assert(sizeof(struct wire_read) == 16, "read header");
 _Static_assert(sizeof(struct wire_receipt) == 56 + WIRE_RECEIPT_BITS / 8, "receipt");
