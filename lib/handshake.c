@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The handshake of one iSCSI session. All of it runs in the caller's thread,
+ * before anything else uses the session; only `exchanged` is called by the
+ * session's thread.
+ */
+#include "handshake.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+#include <openssl/crypto.h>
+
+#include "key.h"
+#include "suite.h"
+
+struct exchange { /* two commands that leave back to back */
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    unsigned pending;
+};
+
+static int fail(char *message, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int fail(char *message, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(message, ENCSAN_MESSAGE_BYTES, format, args);
+    va_end(args);
+    return -1;
+}
+
+static void exchanged(struct slot *slot)
+{
+    struct exchange *x = slot->owner;
+
+    pthread_mutex_lock(&x->lock);
+    if (--x->pending == 0)
+        pthread_cond_signal(&x->ended);
+    pthread_mutex_unlock(&x->lock);
+}
+
+static void exchange(struct session *session, struct slot *first, struct slot *second)
+{
+    struct exchange x = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 2};
+
+    first->owner = second->owner = &x;
+    first->complete = second->complete = exchanged;
+    session_submit(session, first);
+    session_submit(session, second);
+    pthread_mutex_lock(&x.lock);
+    while (x.pending)
+        pthread_cond_wait(&x.ended, &x.lock);
+    pthread_mutex_unlock(&x.lock);
+}
+
+/* SPC-4 6.29, 6.30 */
+static void security_protocol(struct slot *slot, uint8_t opcode, uint16_t specific, uint32_t bytes)
+{
+    memset(slot->cdb, 0, sizeof slot->cdb);
+    slot->cdb[0] = opcode;
+    slot->cdb[1] = WIRE_SECURITY_PROTOCOL;
+    wire_put16(slot->cdb + 2, specific);
+    wire_put32(slot->cdb + 6, bytes);
+    slot->cdb_bytes = 12;
+    slot->out = opcode == WIRE_SECURITY_PROTOCOL_OUT;
+    slot->bytes = bytes;
+}
+
+static size_t make_prologue(const struct session *session, uint8_t out[512])
+{
+    static const char label[] = "encsan 1";
+    const char *target = session_target(session);
+    size_t target_len = strlen(target);
+
+    memcpy(out, label, sizeof label);
+    memcpy(out + sizeof label, target, target_len + 1);
+    wire_put64(out + sizeof label + target_len + 1, session_lun(session));
+    return sizeof label + target_len + 1 + 8;
+}
+
+static struct noise *make_noise(const struct session *session, const struct encsan_options *options)
+{
+    uint8_t prologue[512];
+    struct noise_config config = {.cipher = NOISE_AESGCM, .initiator = true, .prologue = prologue};
+    struct noise *noise;
+
+    config.prologue_len = make_prologue(session, prologue);
+    memcpy(config.static_private, options->key, NOISE_KEY_BYTES);
+    memcpy(config.remote_static, options->target_key, NOISE_KEY_BYTES);
+    noise = noise_new(&config);
+    OPENSSL_cleanse(&config, sizeof config);
+    return noise;
+}
+
+static int offered_suites(const struct encsan_options *options, uint8_t out[2], char *message)
+{
+    unsigned bits = WIRE_SUITE_BIT(WIRE_SUITE_AES_256_GCM) |
+                    WIRE_SUITE_BIT(WIRE_SUITE_CHACHA20_POLY1305);
+
+    if (options->suite) {
+        enum wire_suite suite = suite_by_name(options->suite);
+
+        if (!suite)
+            return fail(message, "suite=%s: unknown; aes-256-gcm, chacha20-poly1305, 3des, null",
+                        options->suite);
+        bits = WIRE_SUITE_BIT(suite);
+    }
+    wire_put16(out, (uint16_t)bits);
+    return 0;
+}
+
+static int refused(const struct wire_welcome *welcome, const struct encsan_options *options,
+                   char *message)
+{
+    uint8_t public_key[KEY_BYTES];
+    char own[KEY_TEXT_BYTES] = "", holder[KEY_TEXT_BYTES], since[64] = "?";
+    time_t when = (time_t)wire_get64(welcome->holder_since);
+    struct tm tm;
+
+    if (key_public(options->key, public_key) == 0)
+        key_to_text(public_key, own);
+    key_to_text(welcome->holder_key, holder);
+    if (localtime_r(&when, &tm))
+        strftime(since, sizeof since, "%F %T", &tm);
+    switch (welcome->refusal) {
+    case WIRE_REFUSED_VERSION:
+        return fail(message, "%s: the target speaks version %u of the protocol, we speak %d",
+                    options->url, welcome->version, WIRE_VERSION);
+    case WIRE_REFUSED_INITIATOR:
+        return fail(message, "%s: the target does not know this initiator; allow it there with --allow %s",
+                    options->url, own);
+    case WIRE_REFUSED_SUITE:
+        return fail(message, "%s: the target allows none of the offered suites; see suite=, and --suite there",
+                    options->url);
+    case WIRE_REFUSED_HELD:
+        return fail(message, "%s: in use by %s from %.64s since %s", options->url, holder,
+                    (const char *)welcome->holder_address, since);
+    case WIRE_REFUSED_GENERATION:
+        return fail(message, "%s: another mount has taken the LUN over", options->url);
+    case WIRE_REFUSED_READ_ONLY:
+        return fail(message, "%s: the LUN is read-only; mount it with -o ro", options->url);
+    case WIRE_REFUSED_BUSY:
+        return fail(message, "%s: the target has no room for another session; try again later",
+                    options->url);
+    default:
+        return fail(message, "%s: refused for a reason that we don't know (%u)", options->url,
+                    welcome->refusal);
+    }
+}
+
+static int check_statuses(const struct slot *out, const struct slot *in,
+                          const struct encsan_options *options, char *message)
+{
+    if (out->status == SLOT_LOST || in->status == SLOT_LOST)
+        return fail(message, "%s: the connection was lost during the handshake", options->url);
+    if (out->status == SLOT_CHECK && out->sense_key == 0x07)
+        return fail(message, "%s: the target holds another key than target_key=, or someone on the path changed the handshake",
+                    options->url);
+    if (out->status != SLOT_GOOD)
+        return fail(message, "%s: no sealed LUN of an encsan-target", options->url);
+    if (in->status != SLOT_GOOD)
+        return fail(message, "%s: the target did not answer the handshake", options->url);
+    return 0;
+}
+
+static int accept_welcome(const struct wire_welcome *welcome, const struct encsan_options *options,
+                          unsigned offered, struct handshake *result, char *message)
+{
+    if (welcome->refusal != WIRE_ACCEPTED)
+        return refused(welcome, options, message);
+    if (wire_get32(welcome->block_bytes) != WIRE_BLOCK_BYTES ||
+        wire_get64(welcome->blocks) > WIRE_LBA_MAX || wire_get64(welcome->blocks) == 0 ||
+        wire_get32(welcome->data_blocks_max) < WIRE_DATA_BLOCKS_MAX)
+        return fail(message, "%s: the LUN has a size or block size that we can't use", options->url);
+    if (welcome->suite > WIRE_SUITE_NULL || !(offered & WIRE_SUITE_BIT(welcome->suite)))
+        return fail(message, "%s: the target chose a suite that was not offered", options->url);
+    result->suite = welcome->suite;
+    result->blocks = wire_get64(welcome->blocks);
+    memcpy(result->volume_id, welcome->volume_id, WIRE_ID_BYTES);
+    result->boot_id = welcome->boot_id;
+    result->generation = wire_get64(welcome->generation);
+    result->ordinal_window = wire_get32(welcome->ordinal_window);
+    return 0;
+}
+
+static int exchange_messages(struct session *session, struct noise *noise,
+                             const struct encsan_options *options, const uint8_t *mount_id,
+                             struct handshake *result, char *message)
+{
+    struct slot *out = session_slot(session, 0), *in = session_slot(session, 1);
+    struct wire_hello hello = {.version = WIRE_VERSION};
+    struct wire_welcome welcome;
+
+    hello.intent = options->read_only ? WIRE_INTENT_RO : WIRE_INTENT_ACQUIRE;
+    memcpy(hello.mount_id, mount_id, WIRE_ID_BYTES);
+    memcpy(hello.previous_mount_id, options->previous_mount_id, WIRE_ID_BYTES);
+    if (offered_suites(options, hello.suites, message) != 0)
+        return -1;
+    security_protocol(out, WIRE_SECURITY_PROTOCOL_OUT, WIRE_SPS_MESSAGE_1,
+                      sizeof hello + WIRE_NOISE_1_OVERHEAD);
+    security_protocol(in, WIRE_SECURITY_PROTOCOL_IN, WIRE_SPS_MESSAGE_2,
+                      sizeof welcome + WIRE_NOISE_2_OVERHEAD);
+    if (noise_write(noise, (const uint8_t *)&hello, sizeof hello, out->data) < 0)
+        return fail(message, "the handshake cannot be made: target_key= is no usable X25519 key");
+    exchange(session, out, in);
+    if (check_statuses(out, in, options, message) != 0)
+        return -1;
+    if (noise_read(noise, in->data, in->bytes, (uint8_t *)&welcome) < 0)
+        return fail(message, "%s: the target's answer does not authenticate: someone on the path changed it",
+                    options->url);
+    if (accept_welcome(&welcome, options, wire_get16(hello.suites), result, message) != 0)
+        return -1;
+    result->sa = sa_new(noise, true, result->suite, welcome.sa_index);
+    if (!result->sa)
+        return fail(message, "OpenSSL cannot make the keys");
+    return 0;
+}
+
+static int make_confirmation(struct sa *sa, struct slot *slot)
+{
+    const struct wire_write header = {.operation = WIRE_OP_NONE};
+    const struct iovec in = {(void *)&header, sizeof header};
+
+    slot->cdb_bytes = WIRE_CDB_BYTES;
+    slot->out = true;
+    slot->bytes = WIRE_WRITE_BYTES(0);
+    if (sa_cdb_make(sa, WIRE_SEALED_WRITE, 0, slot->cdb) != 0)
+        return -1;
+    return sa_seal_write(sa, slot->cdb, &in, 1, slot->data);
+}
+
+/* The empty write takes the lease; the receipt says, sealed, that it did. */
+static int confirm(struct session *session, const struct encsan_options *options,
+                   struct handshake *result, char *message)
+{
+    struct slot *none = session_slot(session, 0), *sync = session_slot(session, 1);
+    struct wire_receipt receipt;
+    const struct iovec out = {&receipt, sizeof receipt};
+
+    sync->cdb_bytes = WIRE_CDB_BYTES;
+    sync->out = false;
+    sync->bytes = WIRE_SYNC_BYTES;
+    if (make_confirmation(result->sa, none) != 0 ||
+        sa_cdb_make(result->sa, WIRE_SEALED_SYNC, 0, sync->cdb) != 0)
+        return fail(message, "OpenSSL cannot seal");
+    exchange(session, none, sync);
+    if (sync->status != SLOT_GOOD)
+        return fail(message, "%s: the connection was lost or disturbed during the handshake",
+                    options->url);
+    if (sa_open_answer(result->sa, sync->cdb, sync->data, sync->bytes, &out, 1) != 0)
+        return fail(message, "%s: the target's first receipt does not authenticate: someone on the path changed it",
+                    options->url);
+    if (receipt.lease_state != (options->read_only ? WIRE_LEASE_SHARED : WIRE_LEASE_HELD))
+        return fail(message, "%s: another initiator took the LUN at the same moment", options->url);
+    result->generation = wire_get64(receipt.generation);
+    result->boot_id = receipt.boot_id;
+    return 0;
+}
+
+int handshake_run(struct session *session, const struct encsan_options *options,
+                  const uint8_t mount_id[WIRE_ID_BYTES], struct handshake *result,
+                  char message[ENCSAN_MESSAGE_BYTES])
+{
+    struct noise *noise = make_noise(session, options);
+    int error;
+
+    memset(result, 0, sizeof *result);
+    if (!noise)
+        return fail(message, "the handshake cannot be made: OpenSSL failed");
+    error = exchange_messages(session, noise, options, mount_id, result, message);
+    noise_free(noise);
+    if (error == 0)
+        error = confirm(session, options, result, message);
+    if (error != 0 && result->sa) {
+        sa_free(result->sa);
+        result->sa = NULL;
+    }
+    return error;
+}

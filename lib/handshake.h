@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * From a logged-in iSCSI session to a security association that holds the
+ * lease: Noise messages 1 and 2 back to back, then an empty SEALED WRITE,
+ * which takes the lease, and a receipt, which proves it.
+ */
+#ifndef ENCSAN_HANDSHAKE_H
+#define ENCSAN_HANDSHAKE_H
+
+#include "encsan.h"
+#include "sa.h"
+#include "session.h"
+
+#define HANDSHAKE_SLOTS 2 /* the first of the session, free again afterwards */
+
+struct handshake {
+    struct sa *sa; /* the caller's */
+    enum wire_suite suite;
+    uint64_t blocks; /* of WIRE_BLOCK_BYTES */
+    uint8_t volume_id[WIRE_ID_BYTES];
+    struct wire_boot_id boot_id;
+    uint64_t generation;
+    uint64_t ordinal_window;
+};
+
+/* Waits. 0, or -1 with a line for the user in `message`. */
+int handshake_run(struct session *session, const struct encsan_options *options,
+                  const uint8_t mount_id[WIRE_ID_BYTES], struct handshake *result,
+                  char message[ENCSAN_MESSAGE_BYTES]);
+
+#endif

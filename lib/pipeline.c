@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Segments on their way: from READY to DURABLE. pipeline.h has the states.
+ *
+ * At most `depth` segments are SEALING or IN_FLIGHT: each has one of the write
+ * slots. Workers seal without the lock; what they read (pages, range, ordinal)
+ * does not change from SEALING on.
+ */
+#include "pipeline.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void pop_slot(struct encsan *v, struct segment *s)
+{
+    s->slot = v->write_slots[--v->write_slot_count];
+    s->slot->owner = s;
+}
+
+static void push_slot(struct encsan *v, struct segment *s)
+{
+    v->write_slots[v->write_slot_count++] = s->slot;
+    s->slot = NULL;
+    pthread_cond_broadcast(&v->idle);
+}
+
+static void accepted(struct encsan *v, struct segment *s)
+{
+    s->state = SEGMENT_ACCEPTED;
+    s->accepted_event = ++v->event;
+    if (s->receipted)
+        pipeline_durable(v, s);
+}
+
+void pipeline_resend(struct encsan *v, struct segment *s)
+{
+    v->stats.retries++;
+    s->state = SEGMENT_RESEND;
+    TAILQ_INSERT_TAIL(&v->resend, s, queue);
+}
+
+/* What iSCSI says is a hint: at most, the segment is sent once more. */
+static void answered(struct encsan *v, struct segment *s, const struct slot *slot)
+{
+    accepted(v, s);
+    if (s->state != SEGMENT_ACCEPTED)
+        return;
+    if (slot->status == SLOT_BUSY) {
+        s->state = SEGMENT_RETRY;
+        TAILQ_INSERT_TAIL(&v->retry, s, queue);
+        pthread_cond_signal(&v->tick);
+    } else if (slot->status == SLOT_CHECK && ++s->attempts < ATTEMPTS_MAX) {
+        volume_log(v, "write refused by the target (sense %X/%02X/%02X), sent again",
+                   slot->sense_key, slot->ascq >> 8, slot->ascq & 0xff);
+        pipeline_resend(v, s);
+    }
+}
+
+static void write_complete(struct slot *slot)
+{
+    struct segment *s = slot->owner;
+    struct encsan *v = s->volume;
+
+    volume_lock(v);
+    push_slot(v, s);
+    answered(v, s, slot);
+    pipeline_pump(v);
+    volume_unlock(v);
+}
+
+static int seal(struct encsan *v, struct segment *s)
+{
+    struct wire_write header = {.operation = (uint8_t)s->operation};
+    struct iovec in[1 + WIRE_DATA_BLOCKS_MAX] = {{&header, sizeof header}};
+    uint64_t data_blocks = s->operation == WIRE_OP_WRITE ? s->blocks : 0;
+    int pieces = 1;
+    int error;
+
+    wire_put32(header.blocks, (uint32_t)s->blocks);
+    wire_put64(header.lba, s->lba);
+    wire_put64(header.ordinal, s->ordinal);
+    wire_put64(header.after, s->after);
+    for (uint64_t i = 0; i < data_blocks; i++) {
+        uint8_t *page = segment_page(v, s, i);
+        struct iovec *last = &in[pieces - 1];
+
+        if (i > 0 && (uint8_t *)last->iov_base + last->iov_len == page)
+            last->iov_len += ENCSAN_BLOCK_BYTES;
+        else
+            in[pieces++] = (struct iovec){page, ENCSAN_BLOCK_BYTES};
+    }
+    s->slot->bytes = (uint32_t)WIRE_WRITE_BYTES(data_blocks);
+    s->slot->cdb_bytes = WIRE_CDB_BYTES;
+    s->slot->out = true;
+    s->slot->complete = write_complete;
+    error = sa_cdb_make(v->sa, WIRE_SEALED_WRITE, 0, s->slot->cdb);
+    return error ? error : sa_seal_write(v->sa, s->slot->cdb, in, pieces, s->slot->data);
+}
+
+static void seal_job(struct job *job)
+{
+    struct segment *s = (struct segment *)((char *)job - offsetof(struct segment, job));
+    struct encsan *v = s->volume;
+    uint64_t start_us = now_us();
+    int error = seal(v, s);
+
+    volume_lock(v);
+    TAILQ_REMOVE(&v->sealing, s, queue);
+    v->stats.seal_ns += (now_us() - start_us) * 1000;
+    if (error || v->error) {
+        push_slot(v, s);
+        accepted(v, s);
+        if (error)
+            volume_fail(v, -EIO, error == -ERANGE ? "the limit of data under one key is reached: mount anew"
+                                                  : "OpenSSL cannot seal");
+    } else {
+        s->state = SEGMENT_IN_FLIGHT;
+        v->stats.segments_sent++;
+        session_submit(v->session, s->slot);
+        receipt_ask(v);
+    }
+    volume_unlock(v);
+}
+
+static void start(struct encsan *v, struct segment *s)
+{
+    s->state = SEGMENT_SEALING;
+    TAILQ_INSERT_TAIL(&v->sealing, s, queue);
+    pop_slot(v, s);
+    s->job.run = seal_job;
+    workers_push(v->workers, &s->job);
+}
+
+/* From here on its range and bytes are fixed. */
+static void give_ordinal(struct encsan *v, struct segment *s)
+{
+    TAILQ_REMOVE(&v->ready, s, queue);
+    TAILQ_REMOVE(&v->by_age, s, order);
+    RB_REMOVE(segment_tree, &v->staged, s);
+    s->ordinal = ++v->ordinal;
+    s->after = s->barrier ? s->ordinal - 1 : 0;
+    RB_INSERT(segment_tree, &v->retained, s);
+    TAILQ_INSERT_TAIL(&v->outstanding, s, order);
+    if (s->operation == WIRE_OP_WRITE) {
+        v->staged_blocks -= s->blocks;
+        v->retained_blocks += s->blocks;
+        v->unsynced_blocks += s->blocks;
+    }
+    if (v->unsynced_blocks >= v->page_count / 4)
+        receipt_want(v, v->ordinal);
+}
+
+static void hold(struct encsan *v, struct segment *s, const struct segment *older)
+{
+    s->state = SEGMENT_HELD;
+    TAILQ_REMOVE(&v->ready, s, queue);
+    TAILQ_INSERT_TAIL(&v->held, s, queue);
+    if (older->state != SEGMENT_DURABLE)
+        receipt_want(v, v->ordinal);
+}
+
+/* The next segment that may have an ordinal; NULL: none now. */
+static struct segment *next_ready(struct encsan *v)
+{
+    struct segment *s, *older;
+
+    while ((s = TAILQ_FIRST(&v->ready))) {
+        if (v->ordinal - v->durable >= v->ordinal_window) {
+            receipt_want(v, v->ordinal);
+            return NULL;
+        }
+        older = segment_overlap(&v->retained, s->lba, s->blocks);
+        if (older) {
+            hold(v, s, older);
+            continue;
+        }
+        /* those that are older than a barrier and held come back before it */
+        if (s->barrier && TAILQ_FIRST(&v->by_age) != s)
+            return NULL;
+        return s;
+    }
+    return NULL;
+}
+
+static void release_held(struct encsan *v)
+{
+    struct segment *s;
+
+    while ((s = TAILQ_LAST(&v->held, segment_list))) {
+        TAILQ_REMOVE(&v->held, s, queue);
+        s->state = SEGMENT_READY;
+        TAILQ_INSERT_HEAD(&v->ready, s, queue);
+    }
+}
+
+void pipeline_durable(struct encsan *v, struct segment *s)
+{
+    if (s->state == SEGMENT_RESEND)
+        TAILQ_REMOVE(&v->resend, s, queue);
+    else if (s->state == SEGMENT_RETRY)
+        TAILQ_REMOVE(&v->retry, s, queue);
+    s->state = SEGMENT_DURABLE;
+    s->last_read = v->read_number;
+    TAILQ_REMOVE(&v->outstanding, s, order);
+    TAILQ_INSERT_TAIL(&v->durable_segments, s, queue);
+}
+
+void pipeline_reclaim(struct encsan *v)
+{
+    struct read_piece *oldest = TAILQ_FIRST(&v->reads_sent);
+    struct segment *s;
+    bool freed = false;
+
+    while ((s = TAILQ_FIRST(&v->durable_segments)) && (!oldest || s->last_read < oldest->number)) {
+        TAILQ_REMOVE(&v->durable_segments, s, queue);
+        RB_REMOVE(segment_tree, &v->retained, s);
+        if (s->operation == WIRE_OP_WRITE)
+            v->retained_blocks -= s->blocks;
+        segment_free(v, s);
+        freed = true;
+    }
+    if (freed)
+        release_held(v);
+}
+
+/* A flush is as far as the last ordinal once nothing older is staged. */
+static void advance_flushes(struct encsan *v)
+{
+    struct segment *oldest = TAILQ_FIRST(&v->by_age);
+    struct request *r, *next;
+
+    for (r = TAILQ_FIRST(&v->flushes); r; r = next) {
+        next = TAILQ_NEXT(r, queue);
+        if (r->ordinal == 0) {
+            if (oldest && oldest->age <= r->age)
+                return;
+            r->ordinal = v->ordinal;
+            receipt_want(v, r->ordinal);
+        }
+        if (r->ordinal <= v->durable) {
+            TAILQ_REMOVE(&v->flushes, r, queue);
+            volume_finish(v, r, 0);
+        }
+    }
+}
+
+void pipeline_pump(struct encsan *v)
+{
+    struct segment *s;
+
+    pipeline_reclaim(v);
+    if (v->error)
+        return;
+    stage_parked(v);
+    while (v->write_slot_count > 0) {
+        s = TAILQ_FIRST(&v->resend);
+        if (s) {
+            TAILQ_REMOVE(&v->resend, s, queue);
+        } else {
+            s = next_ready(v);
+            if (!s)
+                break;
+            give_ordinal(v, s);
+        }
+        start(v, s);
+    }
+    advance_flushes(v);
+    receipt_ask(v);
+    read_pump(v);
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The inside of a volume, shared by volume.c (requests), stage.c (data that
+ * has not left), pipeline.c (segments on their way), receipt.c (what is
+ * durable) and read.c.
+ *
+ * The states of a segment; `lock` of the volume holds for every change:
+ *
+ *   FREE       on free_segments; has no pages.
+ *   FILLING    in the tree `staged`; absorbs newer data for its blocks and
+ *              grows at its end. Its pages may be written under the lock.
+ *   READY      as FILLING, but leaves as soon as a slot is free.
+ *   HELD       as READY, but overlaps a retained segment: it waits until a
+ *              receipt covers that one (the overlap rule).
+ *   SEALING    has an ordinal; range and bytes are fixed for ever. In the tree
+ *              `retained` and on `outstanding`; a worker reads its pages
+ *              without the lock and fills a slot.
+ *   IN_FLIGHT  its slot is the session's.
+ *   ACCEPTED   the slot is free again; the data is kept, it may be sent again.
+ *   RESEND     ACCEPTED, and to be sealed again as soon as a slot is free.
+ *   RETRY      ACCEPTED, and to be sealed again at the next tick.
+ *   DURABLE    a receipt covers it; off `outstanding`, still in `retained`
+ *              until every read that was sent before the receipt has ended.
+ *
+ * Invariants: segments in `staged` don't overlap each other; nor do those in
+ * `retained`. A staged one is newer than a retained one. What is in neither
+ * tree is on the target's disk as the last read would find it.
+ */
+#ifndef ENCSAN_PIPELINE_H
+#define ENCSAN_PIPELINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <bsd/sys/tree.h>
+
+#include "encsan.h"
+#include "handshake.h"
+#include "sa.h"
+#include "session.h"
+#include "wire.h"
+#include "workers.h"
+
+#define READ_SLOTS 32
+#define SYNC_SLOTS 4
+#define DEPTH_MAX 64 /* with reads and syncs below the target's command window of 128 */
+#define ATTEMPTS_MAX 3
+
+enum segment_state {
+    SEGMENT_FREE,
+    SEGMENT_FILLING,
+    SEGMENT_READY,
+    SEGMENT_HELD,
+    SEGMENT_SEALING,
+    SEGMENT_IN_FLIGHT,
+    SEGMENT_ACCEPTED,
+    SEGMENT_RESEND,
+    SEGMENT_RETRY,
+    SEGMENT_DURABLE,
+};
+
+struct segment {
+    RB_ENTRY(segment) by_lba;    /* staged or retained */
+    TAILQ_ENTRY(segment) queue;  /* the one that its state names */
+    TAILQ_ENTRY(segment) order;  /* by_age while staged, outstanding afterwards */
+    struct job job;
+    struct encsan *volume;
+    enum segment_state state;
+    enum wire_operation operation;
+    bool barrier;   /* leaves after everything older, with after = all of it */
+    bool receipted; /* a receipt came before the answer */
+    uint64_t lba;
+    uint64_t blocks;
+    uint64_t age;      /* of its staging: grows by one a segment */
+    uint64_t staged_us;
+    uint64_t ordinal, after;
+    uint64_t accepted_event;
+    uint64_t last_read; /* DURABLE: kept until every read up to this one has ended */
+    unsigned attempts;
+    struct slot *slot;
+    uint32_t page[WIRE_DATA_BLOCKS_MAX];
+};
+
+TAILQ_HEAD(segment_list, segment);
+RB_HEAD(segment_tree, segment);
+int segment_compare(struct segment *a, struct segment *b);
+RB_PROTOTYPE(segment_tree, segment, by_lba, segment_compare)
+
+enum request_kind { REQUEST_READ, REQUEST_WRITE, REQUEST_ZERO, REQUEST_DISCARD, REQUEST_FLUSH };
+
+struct request { /* one call of encsan.h */
+    TAILQ_ENTRY(request) queue; /* parked, reads_queued, flushes, finished */
+    enum request_kind kind;
+    unsigned flags;
+    uint64_t lba, blocks;
+    uint64_t progress; /* blocks staged, or asked for */
+    const uint8_t *in;
+    uint8_t *out;
+    unsigned pending; /* READ: pieces on their way */
+    uint64_t age;     /* FLUSH: covers what was staged up to here */
+    uint64_t ordinal; /* FLUSH: durable when this is; 0: not all has an ordinal yet */
+    int error;
+    encsan_done *done;
+    void *opaque;
+};
+TAILQ_HEAD(request_list, request);
+
+struct read_piece { /* one SEALED READ */
+    TAILQ_ENTRY(read_piece) queue; /* reads_sent in order of number, or reads_free */
+    struct job job;
+    struct encsan *volume;
+    struct request *request;
+    struct slot *slot;
+    uint64_t number;
+    uint64_t lba;
+    uint32_t blocks;
+    unsigned attempts;
+    uint8_t *out;
+};
+TAILQ_HEAD(read_list, read_piece);
+
+struct sync { /* one SEALED SYNC */
+    struct job job;
+    struct encsan *volume;
+    struct slot *slot;
+    bool busy;
+    uint64_t ordinal;
+    uint64_t event; /* when it was sent: what was accepted later may be missing in its receipt */
+};
+
+struct encsan {
+    /* constant while the volume is open */
+    struct session *session;
+    struct sa *sa;
+    struct workers *workers;
+    struct encsan_info info;
+    uint64_t blocks, ordinal_window, generation;
+    uint64_t segment_blocks;
+    void (*log)(void *opaque, const char *line);
+    void *log_opaque;
+    uint8_t *pages; /* page_count pages of ENCSAN_BLOCK_BYTES, for staged and retained data */
+    uint32_t page_count;
+    pthread_t ticker;
+
+    pthread_mutex_t lock; /* guards everything that follows, and segments */
+    pthread_cond_t tick;  /* wakes the ticker */
+    pthread_cond_t idle;  /* a slot became free */
+    bool closing;
+    int error; /* -errno, for ever */
+
+    uint32_t *free_pages;
+    uint32_t free_page_count;
+    struct segment *segments;
+    struct segment_list free_segments;
+    struct segment_tree staged, retained;
+    struct segment_list by_age;      /* staged */
+    struct segment_list filling, ready, held;
+    struct segment_list outstanding; /* retained and not durable, by ordinal */
+    struct segment_list sealing, resend, retry;
+    struct segment_list durable_segments; /* DURABLE, by last_read */
+    uint64_t age, event;
+    uint64_t staged_blocks, retained_blocks;
+
+    struct slot *write_slots[DEPTH_MAX]; /* free ones */
+    unsigned write_slot_count, depth;
+    uint64_t ordinal, durable;
+    uint64_t unsynced_blocks; /* given an ordinal since the last SYNC was wanted */
+
+    struct sync syncs[SYNC_SLOTS];
+    uint64_t sync_wanted, sync_asked;
+    bool sync_paused; /* until the next tick, after one went wrong */
+    unsigned sync_failures;
+    struct wire_boot_id boot_id;
+    unsigned boot_rounds; /* restarts of the LUN since `durable` last grew */
+    uint64_t failed_ordinal;
+    unsigned failures; /* of failed_ordinal */
+
+    struct read_piece reads[READ_SLOTS];
+    struct read_list reads_free, reads_sent;
+    uint64_t read_number;
+
+    struct request_list parked; /* writes, zeroes, discards that wait for memory or a receipt */
+    struct request_list reads_queued;
+    struct request_list flushes;
+    struct request_list finished; /* their `done` is called when the lock is let go */
+    struct encsan_stats stats;
+};
+
+/* ---- volume.c ---- */
+void volume_lock(struct encsan *v);
+void volume_unlock(struct encsan *v); /* and calls `done` of what is finished */
+void volume_log(struct encsan *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The volume fails for ever: every request that waits ends with `error`. */
+void volume_fail(struct encsan *v, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void volume_finish(struct encsan *v, struct request *r, int error);
+uint64_t now_us(void);
+
+/* ---- stage.c ---- (lock held) */
+/* Goes on with a write, zero or discard. False: it must wait. */
+bool stage_request(struct encsan *v, struct request *r);
+void stage_parked(struct encsan *v);
+/* Partial segments leave, too. */
+void stage_all_ready(struct encsan *v);
+void stage_old_ready(struct encsan *v, uint64_t staged_before_us);
+void stage_ready(struct encsan *v, struct segment *s);
+struct segment *segment_overlap(struct segment_tree *tree, uint64_t lba, uint64_t blocks);
+void segment_free(struct encsan *v, struct segment *s);
+static inline uint8_t *segment_page(struct encsan *v, const struct segment *s, uint64_t index)
+{
+    return v->pages + (size_t)s->page[index] * ENCSAN_BLOCK_BYTES;
+}
+
+/* ---- pipeline.c ---- (lock held) */
+/* Sends what may be sent. To be called after anything changed. */
+void pipeline_pump(struct encsan *v);
+void pipeline_resend(struct encsan *v, struct segment *s);
+/* A receipt covers it and no slot holds it. */
+void pipeline_durable(struct encsan *v, struct segment *s);
+/* Frees durable segments that no read needs any more. */
+void pipeline_reclaim(struct encsan *v);
+
+/* ---- receipt.c ---- (lock held) */
+void receipt_init(struct encsan *v, unsigned first_slot);
+void receipt_want(struct encsan *v, uint64_t ordinal);
+void receipt_ask(struct encsan *v);
+
+/* ---- read.c ---- (lock held) */
+void read_init(struct encsan *v, unsigned first_slot);
+void read_pump(struct encsan *v);
+
+#endif

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Reads: pieces of at most a segment, opened straight into the reader's
+ * buffer, then covered with what is staged or retained. Since such data is
+ * kept until every read sent before its receipt has ended, bytes that were
+ * written after a read was sent are always still here when its answer comes.
+ *
+ * A piece is on reads_free, or on reads_sent from the moment it has a number
+ * until its bytes are complete. A request is on reads_queued until all its
+ * pieces have left.
+ */
+#include "pipeline.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void read_job(struct job *job);
+
+static void read_complete(struct slot *slot)
+{
+    struct read_piece *p = slot->owner;
+
+    workers_push(p->volume->workers, &p->job);
+}
+
+void read_init(struct encsan *v, unsigned first_slot)
+{
+    for (unsigned i = 0; i < READ_SLOTS; i++) {
+        struct read_piece *p = &v->reads[i];
+
+        p->volume = v;
+        p->job.run = read_job;
+        p->slot = session_slot(v->session, first_slot + i);
+        p->slot->owner = p;
+        p->slot->complete = read_complete;
+        p->slot->cdb_bytes = WIRE_CDB_BYTES;
+        p->slot->out = false;
+        TAILQ_INSERT_TAIL(&v->reads_free, p, queue);
+    }
+}
+
+/* Copies what `tree` has of [lba, lba + blocks) over `out`; returns how many blocks. */
+static uint64_t cover(struct encsan *v, struct segment_tree *tree, uint64_t lba, uint64_t blocks,
+                      uint8_t *out)
+{
+    uint64_t covered = 0;
+    struct segment *s = segment_overlap(tree, lba, blocks);
+
+    for (; s && s->lba < lba + blocks; s = RB_NEXT(segment_tree, tree, s)) {
+        uint64_t first = s->lba > lba ? s->lba : lba;
+        uint64_t end = s->lba + s->blocks < lba + blocks ? s->lba + s->blocks : lba + blocks;
+
+        for (uint64_t b = first; b < end; b++) {
+            uint8_t *to = out + (b - lba) * ENCSAN_BLOCK_BYTES;
+
+            if (s->operation == WIRE_OP_WRITE)
+                memcpy(to, segment_page(v, s, b - s->lba), ENCSAN_BLOCK_BYTES);
+            else
+                memset(to, 0, ENCSAN_BLOCK_BYTES);
+        }
+        covered += end - first;
+    }
+    return covered;
+}
+
+static bool overlay(struct encsan *v, uint64_t lba, uint64_t blocks, uint8_t *out)
+{
+    bool whole = cover(v, &v->retained, lba, blocks, out) == blocks;
+
+    return cover(v, &v->staged, lba, blocks, out) == blocks || whole;
+}
+
+static void send_piece(struct encsan *v, struct read_piece *p)
+{
+    p->slot->bytes = (uint32_t)WIRE_READ_BYTES(p->blocks);
+    if (sa_cdb_make(v->sa, WIRE_SEALED_READ, wire_read_field(p->lba, p->blocks), p->slot->cdb) != 0) {
+        volume_fail(v, -EIO, "the limit of messages under one key is reached: mount anew");
+        p->slot->status = SLOT_LOST;
+        workers_push(v->workers, &p->job);
+        return;
+    }
+    v->stats.reads_sent++;
+    session_submit(v->session, p->slot);
+}
+
+static void end_piece(struct encsan *v, struct request *r, int error)
+{
+    if (error)
+        r->error = error;
+    if (--r->pending == 0 && r->progress == r->blocks)
+        volume_finish(v, r, r->error);
+}
+
+/* Asks for the request's next piece, or copies it. False: no slot is free. */
+static bool next_piece(struct encsan *v, struct request *r)
+{
+    struct read_piece *p = TAILQ_FIRST(&v->reads_free);
+    uint64_t lba = r->lba + r->progress;
+    uint64_t blocks = r->blocks - r->progress;
+    uint8_t *out = r->out + r->progress * ENCSAN_BLOCK_BYTES;
+
+    if (!p)
+        return false;
+    if (blocks > v->segment_blocks)
+        blocks = v->segment_blocks;
+    r->progress += blocks;
+    if (overlay(v, lba, blocks, out))
+        return true;
+    TAILQ_REMOVE(&v->reads_free, p, queue);
+    p->request = r;
+    p->lba = lba;
+    p->blocks = (uint32_t)blocks;
+    p->out = out;
+    p->attempts = 0;
+    p->number = ++v->read_number;
+    TAILQ_INSERT_TAIL(&v->reads_sent, p, queue);
+    r->pending++;
+    send_piece(v, p);
+    return true;
+}
+
+void read_pump(struct encsan *v)
+{
+    struct request *r;
+    bool more;
+
+    while (!v->error && (r = TAILQ_FIRST(&v->reads_queued))) {
+        r->pending++; /* ours, so that it does not end while pieces leave */
+        while (!v->error && r->progress < r->blocks && next_piece(v, r))
+            ;
+        more = r->progress < r->blocks;
+        if (!more && !v->error) /* volume_fail takes the queue apart itself */
+            TAILQ_REMOVE(&v->reads_queued, r, queue);
+        end_piece(v, r, 0);
+        if (more)
+            return;
+    }
+}
+
+/* 0; -EIO that the target says under seal; -EAGAIN: nothing usable came. */
+static int open_piece(struct encsan *v, struct read_piece *p)
+{
+    struct wire_read header;
+    const struct iovec out[2] = {{&header, sizeof header},
+                                 {p->out, (size_t)p->blocks * ENCSAN_BLOCK_BYTES}};
+
+    if (p->slot->status == SLOT_LOST)
+        return -EIO;
+    if (p->slot->status != SLOT_GOOD)
+        return -EAGAIN;
+    if (sa_open_answer(v->sa, p->slot->cdb, p->slot->data, p->slot->bytes, out, 2) != 0)
+        return -EBADMSG;
+    return header.status == 0 ? 0 : -EIO;
+}
+
+static int judge(struct encsan *v, struct read_piece *p, int error)
+{
+    if (error == -EBADMSG) {
+        v->stats.security_errors++;
+        volume_log(v, "security: an answer to a read did not authenticate and was dropped");
+    }
+    if ((error == -EBADMSG || error == -EAGAIN) && ++p->attempts < ATTEMPTS_MAX && !v->error) {
+        v->stats.retries++;
+        send_piece(v, p);
+        return -EAGAIN;
+    }
+    return error ? -EIO : 0;
+}
+
+static void read_job(struct job *job)
+{
+    struct read_piece *p = (struct read_piece *)((char *)job - offsetof(struct read_piece, job));
+    struct encsan *v = p->volume;
+    uint64_t start_us = now_us();
+    int error = open_piece(v, p);
+
+    volume_lock(v);
+    v->stats.open_ns += (now_us() - start_us) * 1000;
+    error = judge(v, p, error);
+    if (error != -EAGAIN) {
+        if (error == 0)
+            overlay(v, p->lba, p->blocks, p->out);
+        TAILQ_REMOVE(&v->reads_sent, p, queue);
+        TAILQ_INSERT_HEAD(&v->reads_free, p, queue);
+        end_piece(v, p->request, error);
+        pthread_cond_broadcast(&v->idle);
+        pipeline_pump(v);
+    }
+    volume_unlock(v);
+}

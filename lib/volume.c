@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What encsan.h promises: opening and closing, requests and their ends, the
+ * ticker. A request's `done` is never called with the lock held: it is moved
+ * to `finished`, and volume_unlock calls it.
+ */
+#include "pipeline.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <openssl/rand.h>
+
+#include "suite.h"
+
+#define DEPTH_DEFAULT 32
+#define SEGMENT_BLOCKS_DEFAULT 32
+#define CACHE_BYTES_DEFAULT (64u << 20)
+#define CACHE_BYTES_MIN (4u << 20)
+#define RANGE_SEGMENTS 1024  /* zeroes and unmaps have segments without pages */
+#define TICK_US 100000
+#define STAGED_MAX_US 500000 /* a partial segment leaves after this */
+#define INITIATOR_PREFIX "iqn.2026-11.org.encsan:"
+
+uint64_t now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+void volume_log(struct encsan *v, const char *format, ...)
+{
+    char line[256];
+    va_list args;
+
+    if (!v->log)
+        return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    v->log(v->log_opaque, line);
+}
+
+void volume_lock(struct encsan *v)
+{
+    pthread_mutex_lock(&v->lock);
+}
+
+void volume_unlock(struct encsan *v)
+{
+    struct request_list finished = TAILQ_HEAD_INITIALIZER(finished);
+    struct request *r;
+
+    TAILQ_CONCAT(&finished, &v->finished, queue);
+    pthread_mutex_unlock(&v->lock);
+    while ((r = TAILQ_FIRST(&finished))) {
+        TAILQ_REMOVE(&finished, r, queue);
+        r->done(r->opaque, r->error);
+        free(r);
+    }
+}
+
+void volume_finish(struct encsan *v, struct request *r, int error)
+{
+    r->error = error;
+    TAILQ_INSERT_TAIL(&v->finished, r, queue);
+}
+
+static void fail_all(struct encsan *v, struct request_list *list)
+{
+    struct request *r;
+
+    while ((r = TAILQ_FIRST(list))) {
+        TAILQ_REMOVE(list, r, queue);
+        volume_finish(v, r, v->error);
+    }
+}
+
+void volume_fail(struct encsan *v, int error, const char *format, ...)
+{
+    char line[256];
+    va_list args;
+    struct request *r;
+
+    if (v->error)
+        return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    volume_log(v, "%s", line);
+    v->error = error;
+    fail_all(v, &v->parked);
+    fail_all(v, &v->flushes);
+    while ((r = TAILQ_FIRST(&v->reads_queued))) {
+        TAILQ_REMOVE(&v->reads_queued, r, queue);
+        r->progress = r->blocks;
+        r->error = error;
+        if (r->pending == 0) /* else its last piece ends it */
+            volume_finish(v, r, error);
+    }
+}
+
+static void lost(void *opaque, const char *why)
+{
+    struct encsan *v = opaque;
+
+    volume_lock(v);
+    volume_fail(v, -EIO, "the connection to the target is lost (%s)", why);
+    volume_unlock(v);
+}
+
+/* ---- the ticker: old partial segments leave, refused ones are sent again ---- */
+
+static bool is_quiet(const struct encsan *v)
+{
+    return TAILQ_EMPTY(&v->filling) && TAILQ_EMPTY(&v->retry) && !v->sync_paused;
+}
+
+static void wait_tick(struct encsan *v)
+{
+    struct timespec until;
+
+    while (is_quiet(v) && !v->closing)
+        pthread_cond_wait(&v->tick, &v->lock);
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TICK_US * 1000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    while (!v->closing && pthread_cond_timedwait(&v->tick, &v->lock, &until) != ETIMEDOUT)
+        ;
+}
+
+static void *ticker(void *arg)
+{
+    struct encsan *v = arg;
+    struct segment *s;
+
+    volume_lock(v);
+    while (!v->closing) {
+        wait_tick(v);
+        v->sync_paused = false;
+        while ((s = TAILQ_FIRST(&v->retry))) {
+            TAILQ_REMOVE(&v->retry, s, queue);
+            pipeline_resend(v, s);
+        }
+        stage_old_ready(v, now_us() - STAGED_MAX_US);
+        pipeline_pump(v);
+        volume_unlock(v);
+        volume_lock(v);
+    }
+    volume_unlock(v);
+    return NULL;
+}
+
+/* ---- open and close ---- */
+
+static void init_lists(struct encsan *v)
+{
+    RB_INIT(&v->staged);
+    RB_INIT(&v->retained);
+    TAILQ_INIT(&v->free_segments);
+    TAILQ_INIT(&v->by_age);
+    TAILQ_INIT(&v->filling);
+    TAILQ_INIT(&v->ready);
+    TAILQ_INIT(&v->held);
+    TAILQ_INIT(&v->outstanding);
+    TAILQ_INIT(&v->sealing);
+    TAILQ_INIT(&v->resend);
+    TAILQ_INIT(&v->retry);
+    TAILQ_INIT(&v->durable_segments);
+    TAILQ_INIT(&v->reads_free);
+    TAILQ_INIT(&v->reads_sent);
+    TAILQ_INIT(&v->parked);
+    TAILQ_INIT(&v->reads_queued);
+    TAILQ_INIT(&v->flushes);
+    TAILQ_INIT(&v->finished);
+}
+
+static struct encsan *volume_new(void)
+{
+    struct encsan *v = calloc(1, sizeof *v);
+    pthread_condattr_t attr;
+
+    if (!v)
+        return NULL;
+    v->pages = MAP_FAILED;
+    pthread_mutex_init(&v->lock, NULL);
+    pthread_cond_init(&v->idle, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&v->tick, &attr);
+    pthread_condattr_destroy(&attr);
+    init_lists(v);
+    return v;
+}
+
+static void volume_free(struct encsan *v)
+{
+    if (v->session)
+        session_close(v->session);
+    if (v->workers)
+        workers_free(v->workers);
+    if (v->sa)
+        sa_free(v->sa);
+    if (v->pages != MAP_FAILED)
+        munmap(v->pages, (size_t)v->page_count * ENCSAN_BLOCK_BYTES);
+    free(v->free_pages);
+    free(v->segments);
+    pthread_cond_destroy(&v->tick);
+    pthread_cond_destroy(&v->idle);
+    pthread_mutex_destroy(&v->lock);
+    free(v);
+}
+
+static int refuse(char *message, const char *text)
+{
+    snprintf(message, ENCSAN_MESSAGE_BYTES, "%s", text);
+    return -1;
+}
+
+static int take_options(struct encsan *v, const struct encsan_options *o, char *message)
+{
+    size_t cache = o->cache_bytes ? o->cache_bytes : CACHE_BYTES_DEFAULT;
+    size_t segment = o->segment_bytes ? o->segment_bytes
+                                      : SEGMENT_BLOCKS_DEFAULT * ENCSAN_BLOCK_BYTES;
+
+    v->log = o->log;
+    v->log_opaque = o->opaque;
+    v->depth = o->depth ? o->depth : DEPTH_DEFAULT;
+    v->segment_blocks = segment / ENCSAN_BLOCK_BYTES;
+    v->page_count = (uint32_t)(cache / ENCSAN_BLOCK_BYTES);
+    v->info.read_only = o->read_only;
+    if (!o->url)
+        return refuse(message, "no URL given");
+    if (v->depth > DEPTH_MAX)
+        return refuse(message, "prefetch= is at most 64 segments");
+    if (segment % ENCSAN_BLOCK_BYTES || v->segment_blocks > WIRE_DATA_BLOCKS_MAX)
+        return refuse(message, "segment= is a multiple of 4 KiB, at most 252 KiB");
+    if (cache < CACHE_BYTES_MIN || cache / ENCSAN_BLOCK_BYTES > UINT32_MAX / 2)
+        return refuse(message, "cache= is at least 4 MiB and less than 8 TiB");
+    return 0;
+}
+
+/* Touched here and not in the data path: the first touch of memory is slow. */
+static int make_memory(struct encsan *v, char *message)
+{
+    size_t segments = v->page_count + RANGE_SEGMENTS;
+
+    v->segments = calloc(segments, sizeof *v->segments);
+    v->free_pages = calloc(v->page_count, sizeof *v->free_pages);
+    v->pages = mmap(NULL, (size_t)v->page_count * ENCSAN_BLOCK_BYTES, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (!v->segments || !v->free_pages || v->pages == MAP_FAILED)
+        return refuse(message, "out of memory: a smaller cache= may help");
+    for (size_t i = 0; i < segments; i++) {
+        v->segments[i].volume = v;
+        TAILQ_INSERT_TAIL(&v->free_segments, &v->segments[i], queue);
+    }
+    /* taken from the end: the lowest first, so that a segment's pages lie side by side */
+    for (uint32_t i = 0; i < v->page_count; i++)
+        v->free_pages[i] = v->page_count - 1 - i;
+    v->free_page_count = v->page_count;
+    return 0;
+}
+
+static int connect_target(struct encsan *v, const struct encsan_options *o, char *message)
+{
+    char name[sizeof INITIATOR_PREFIX + 16];
+    struct handshake h;
+
+    if (RAND_bytes(v->info.mount_id, ENCSAN_ID_BYTES) != 1)
+        return refuse(message, "OpenSSL has no random numbers");
+    snprintf(name, sizeof name, INITIATOR_PREFIX "%016llx",
+             (unsigned long long)wire_get64(v->info.mount_id));
+    v->session = session_open(o->url, name, v->depth + READ_SLOTS + SYNC_SLOTS, lost, v, message,
+                              ENCSAN_MESSAGE_BYTES);
+    if (!v->session || handshake_run(v->session, o, v->info.mount_id, &h, message) != 0)
+        return -1;
+    v->sa = h.sa;
+    v->blocks = h.blocks;
+    v->boot_id = h.boot_id;
+    v->generation = h.generation;
+    v->ordinal_window = h.ordinal_window;
+    v->info.size_bytes = h.blocks * ENCSAN_BLOCK_BYTES;
+    v->info.generation = h.generation;
+    v->info.suite = suite_name(h.suite);
+    memcpy(v->info.volume_id, h.volume_id, ENCSAN_ID_BYTES);
+    return 0;
+}
+
+static int start_pipeline(struct encsan *v, unsigned workers, char *message)
+{
+    for (unsigned i = 0; i < v->depth; i++)
+        v->write_slots[i] = session_slot(v->session, i);
+    v->write_slot_count = v->depth;
+    read_init(v, v->depth);
+    receipt_init(v, v->depth + READ_SLOTS);
+    v->workers = workers_new("encsan-seal", workers);
+    if (!v->workers || pthread_create(&v->ticker, NULL, ticker, v) != 0)
+        return refuse(message, "cannot start a thread");
+    return 0;
+}
+
+struct encsan *encsan_open(const struct encsan_options *options, char message[ENCSAN_MESSAGE_BYTES])
+{
+    struct encsan *v = volume_new();
+
+    if (!v) {
+        refuse(message, "out of memory");
+        return NULL;
+    }
+    if (take_options(v, options, message) == 0 && make_memory(v, message) == 0 &&
+        connect_target(v, options, message) == 0 &&
+        start_pipeline(v, options->workers, message) == 0)
+        return v;
+    volume_free(v);
+    return NULL;
+}
+
+static bool slots_in_use(const struct encsan *v)
+{
+    for (unsigned i = 0; i < SYNC_SLOTS; i++)
+        if (v->syncs[i].busy)
+            return true;
+    return v->write_slot_count < v->depth || !TAILQ_EMPTY(&v->reads_sent);
+}
+
+int encsan_close(struct encsan *v)
+{
+    int error = v->info.read_only ? 0 : encsan_flush(v);
+
+    volume_lock(v);
+    while (slots_in_use(v))
+        pthread_cond_wait(&v->idle, &v->lock);
+    v->closing = true;
+    pthread_cond_broadcast(&v->tick);
+    volume_unlock(v);
+    pthread_join(v->ticker, NULL);
+    volume_free(v);
+    return error;
+}
+
+void encsan_get_info(struct encsan *v, struct encsan_info *info)
+{
+    *info = v->info;
+}
+
+void encsan_get_stats(struct encsan *v, struct encsan_stats *stats)
+{
+    volume_lock(v);
+    *stats = v->stats;
+    stats->ordinal = v->ordinal;
+    stats->durable = v->durable;
+    stats->staged_bytes = v->staged_blocks * ENCSAN_BLOCK_BYTES;
+    stats->retained_bytes = v->retained_blocks * ENCSAN_BLOCK_BYTES;
+    stats->depth = v->depth;
+    stats->in_flight = v->depth - v->write_slot_count;
+    volume_unlock(v);
+}
+
+int encsan_error(struct encsan *v)
+{
+    int error;
+
+    volume_lock(v);
+    error = v->error;
+    volume_unlock(v);
+    return error;
+}
+
+/* ---- requests ---- */
+
+static int check_request(const struct encsan *v, const struct request *r, uint64_t count,
+                         uint64_t offset)
+{
+    if (r->kind == REQUEST_FLUSH)
+        return v->error;
+    if (count % ENCSAN_BLOCK_BYTES || offset % ENCSAN_BLOCK_BYTES || r->lba > v->blocks ||
+        r->blocks > v->blocks - r->lba)
+        return -EINVAL;
+    if (r->kind != REQUEST_READ && v->info.read_only)
+        return -EROFS;
+    if (r->flags & ENCSAN_AFTER_ALL && r->blocks > v->segment_blocks)
+        return -EINVAL;
+    return v->error;
+}
+
+static void enqueue(struct encsan *v, struct request *r)
+{
+    switch (r->kind) {
+    case REQUEST_READ:
+        v->stats.bytes_read += r->blocks * ENCSAN_BLOCK_BYTES;
+        TAILQ_INSERT_TAIL(&v->reads_queued, r, queue);
+        break;
+    case REQUEST_FLUSH:
+        r->age = v->age;
+        stage_all_ready(v);
+        TAILQ_INSERT_TAIL(&v->flushes, r, queue);
+        break;
+    default:
+        if (r->kind == REQUEST_WRITE)
+            v->stats.bytes_written += r->blocks * ENCSAN_BLOCK_BYTES;
+        /* behind those that wait already, so that none starves */
+        if (TAILQ_EMPTY(&v->parked) && stage_request(v, r))
+            volume_finish(v, r, 0);
+        else
+            TAILQ_INSERT_TAIL(&v->parked, r, queue);
+    }
+}
+
+static void submit(struct encsan *v, struct request template, uint64_t count, uint64_t offset)
+{
+    struct request *r = malloc(sizeof *r);
+    int error;
+
+    if (!r) {
+        template.done(template.opaque, -ENOMEM);
+        return;
+    }
+    *r = template;
+    r->lba = offset / ENCSAN_BLOCK_BYTES;
+    r->blocks = count / ENCSAN_BLOCK_BYTES;
+    volume_lock(v);
+    error = check_request(v, r, count, offset);
+    if (error) {
+        volume_finish(v, r, error);
+    } else {
+        enqueue(v, r);
+        pipeline_pump(v);
+    }
+    volume_unlock(v);
+}
+
+void encsan_read_async(struct encsan *v, void *buf, size_t count, uint64_t offset,
+                       encsan_done *done, void *opaque)
+{
+    submit(v, (struct request){.kind = REQUEST_READ, .out = buf, .done = done, .opaque = opaque},
+           count, offset);
+}
+
+void encsan_write_async(struct encsan *v, const void *buf, size_t count, uint64_t offset,
+                        unsigned flags, encsan_done *done, void *opaque)
+{
+    submit(v, (struct request){.kind = REQUEST_WRITE, .in = buf, .flags = flags, .done = done,
+                               .opaque = opaque},
+           count, offset);
+}
+
+void encsan_zero_async(struct encsan *v, uint64_t count, uint64_t offset, encsan_done *done,
+                       void *opaque)
+{
+    submit(v, (struct request){.kind = REQUEST_ZERO, .done = done, .opaque = opaque}, count, offset);
+}
+
+void encsan_discard_async(struct encsan *v, uint64_t count, uint64_t offset, encsan_done *done,
+                          void *opaque)
+{
+    submit(v, (struct request){.kind = REQUEST_DISCARD, .done = done, .opaque = opaque}, count,
+           offset);
+}
+
+void encsan_flush_async(struct encsan *v, encsan_done *done, void *opaque)
+{
+    submit(v, (struct request){.kind = REQUEST_FLUSH, .done = done, .opaque = opaque}, 0, 0);
+}
+
+/* ---- the synchronous forms ---- */
+
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool ended;
+    int error;
+};
+
+#define WAITER_INIT {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0}
+
+static void wake(void *opaque, int error)
+{
+    struct waiter *w = opaque;
+
+    pthread_mutex_lock(&w->lock);
+    w->ended = true;
+    w->error = error;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static int wait_for(struct waiter *w)
+{
+    pthread_mutex_lock(&w->lock);
+    while (!w->ended)
+        pthread_cond_wait(&w->cond, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    return w->error;
+}
+
+int encsan_read(struct encsan *v, void *buf, size_t count, uint64_t offset)
+{
+    struct waiter w = WAITER_INIT;
+
+    encsan_read_async(v, buf, count, offset, wake, &w);
+    return wait_for(&w);
+}
+
+int encsan_write(struct encsan *v, const void *buf, size_t count, uint64_t offset, unsigned flags)
+{
+    struct waiter w = WAITER_INIT;
+
+    encsan_write_async(v, buf, count, offset, flags, wake, &w);
+    return wait_for(&w);
+}
+
+int encsan_zero(struct encsan *v, uint64_t count, uint64_t offset)
+{
+    struct waiter w = WAITER_INIT;
+
+    encsan_zero_async(v, count, offset, wake, &w);
+    return wait_for(&w);
+}
+
+int encsan_discard(struct encsan *v, uint64_t count, uint64_t offset)
+{
+    struct waiter w = WAITER_INIT;
+
+    encsan_discard_async(v, count, offset, wake, &w);
+    return wait_for(&w);
+}
+
+int encsan_flush(struct encsan *v)
+{
+    struct waiter w = WAITER_INIT;
+
+    encsan_flush_async(v, wake, &w);
+    return wait_for(&w);
+}
