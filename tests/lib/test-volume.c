@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * libencsan through its public header alone, against a real encsan-target.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <glib.h>
+#include <glib/gstdio.h>
+
+#include "encsan.h"
+
+#define BLOCK ENCSAN_BLOCK_BYTES
+#define VOLUME_BYTES (64u << 20)
+
+/* Private and public keys (X25519): RFC 7748, section 6.1. */
+static const uint8_t alice_private[32] = {
+    0x77, 0x07, 0x6d, 0x0a, 0x73, 0x18, 0xa5, 0x7d, 0x3c, 0x16, 0xc1, 0x72, 0x51, 0xb2, 0x66, 0x45,
+    0xdf, 0x4c, 0x2f, 0x87, 0xeb, 0xc0, 0x99, 0x2a, 0xb1, 0x77, 0xfb, 0xa5, 0x1d, 0xb9, 0x2c, 0x2a};
+static const uint8_t alice_public[32] = {
+    0x85, 0x20, 0xf0, 0x09, 0x89, 0x30, 0xa7, 0x54, 0x74, 0x8b, 0x7d, 0xdc, 0xb4, 0x3e, 0xf7, 0x5a,
+    0x0d, 0xbf, 0x3a, 0x0d, 0x26, 0x38, 0x1a, 0xf4, 0xeb, 0xa4, 0xa9, 0x8e, 0xaa, 0x9b, 0x4e, 0x6a};
+static const uint8_t bob_private[32] = {
+    0x5d, 0xab, 0x08, 0x7e, 0x62, 0x4a, 0x8a, 0x4b, 0x79, 0xe1, 0x7f, 0x8b, 0x83, 0x80, 0x0e, 0xe6,
+    0x6f, 0x3b, 0xb1, 0x29, 0x26, 0x18, 0xb6, 0xfd, 0x1c, 0x2f, 0x8b, 0x27, 0xff, 0x88, 0xe0, 0xeb};
+static const uint8_t bob_public[32] = {
+    0xde, 0x9e, 0xdb, 0x7d, 0x7b, 0x7d, 0xc1, 0xb4, 0xd3, 0x5b, 0x61, 0xc2, 0xec, 0xe4, 0x35, 0x37,
+    0x3f, 0x83, 0x43, 0xc8, 0x5b, 0x78, 0x67, 0x4d, 0xad, 0xfc, 0x7e, 0x14, 0x6f, 0x88, 0x2b, 0x4f};
+
+struct target {
+    char *folder, *disk, *url;
+    GPid pid;
+    int out;
+};
+
+/* "iscsi://… target_key=…" as the target prints it */
+static char *read_url(int fd)
+{
+    char line[512];
+    size_t n = 0;
+
+    while (n < sizeof line - 1 && read(fd, line + n, 1) == 1 && line[n] != '\n')
+        n++;
+    line[n] = 0;
+    g_assert_true(g_str_has_prefix(line, "iscsi://"));
+    *strchrnul(line, ' ') = 0;
+    return g_strdup(line);
+}
+
+static void target_start(struct target *t)
+{
+    g_autofree char *key = g_base64_encode(bob_private, 32);
+    g_autofree char *allow = g_base64_encode(alice_public, 32);
+    g_autofree char *key_file = NULL, *lun = NULL;
+    GError *error = NULL;
+
+    t->folder = g_dir_make_tmp("encsan-volume-XXXXXX", &error);
+    g_assert_no_error(error);
+    key_file = g_build_filename(t->folder, "key", NULL);
+    t->disk = g_build_filename(t->folder, "disk", NULL);
+    g_assert_true(g_file_set_contents_full(key_file, key, -1, G_FILE_SET_CONTENTS_NONE, 0600, &error));
+    lun = g_strdup_printf("%s,size=%u", t->disk, VOLUME_BYTES);
+    char *argv[] = {getenv("ENCSAN_TARGET"), "--listen", "127.0.0.1:0", "--name",
+                    "iqn.2026-11.org.encsan:volume", "--key", key_file, "--allow", allow,
+                    "--lun", lun, "--suite", "3des", "--suite", "null", NULL};
+    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &t->pid,
+                             NULL, &t->out, NULL, &error);
+    g_assert_no_error(error);
+    t->url = read_url(t->out);
+}
+
+static void target_stop(struct target *t)
+{
+    g_autofree char *key_file = g_build_filename(t->folder, "key", NULL);
+
+    if (t->pid) {
+        kill(t->pid, SIGTERM);
+        waitpid(t->pid, NULL, 0);
+    }
+    close(t->out);
+    g_unlink(t->disk);
+    g_unlink(key_file);
+    g_rmdir(t->folder);
+    g_free(t->folder);
+    g_free(t->disk);
+    g_free(t->url);
+}
+
+static struct encsan_options options_for(const struct target *t)
+{
+    struct encsan_options o = {.url = t->url};
+
+    memcpy(o.key, alice_private, 32);
+    memcpy(o.target_key, bob_public, 32);
+    return o;
+}
+
+static struct encsan *open_volume(const struct encsan_options *o)
+{
+    char message[ENCSAN_MESSAGE_BYTES] = "";
+    struct encsan *v = encsan_open(o, message);
+
+    g_assert_cmpstr(message, ==, "");
+    g_assert_nonnull(v);
+    return v;
+}
+
+static void fill(uint8_t *buf, size_t bytes, uint32_t seed)
+{
+    GRand *r = g_rand_new_with_seed(seed);
+
+    for (size_t i = 0; i + 4 <= bytes; i += 4)
+        memcpy(buf + i, &(uint32_t){g_rand_int(r)}, 4);
+    g_rand_free(r);
+}
+
+static void assert_on_disk(const struct target *t, const uint8_t *expected, size_t bytes, size_t offset)
+{
+    g_autofree char *all = NULL;
+    size_t length;
+
+    g_assert_true(g_file_get_contents(t->disk, &all, &length, NULL));
+    g_assert_cmpuint(length, ==, VOLUME_BYTES);
+    g_assert_cmpmem(all + offset, bytes, expected, bytes);
+}
+
+static void test_round_trip(gconstpointer suite)
+{
+    struct target t = {0};
+    struct encsan_options o;
+    g_autofree uint8_t *out = g_malloc(8u << 20), *in = g_malloc0(8u << 20);
+    struct encsan_info info;
+
+    target_start(&t);
+    o = options_for(&t);
+    o.suite = suite;
+    fill(out, 8u << 20, 1);
+    struct encsan *v = open_volume(&o);
+    encsan_get_info(v, &info);
+    g_assert_cmpuint(info.size_bytes, ==, VOLUME_BYTES);
+    if (suite)
+        g_assert_cmpstr(info.suite, ==, suite);
+    g_assert_cmpint(encsan_write(v, out, 8u << 20, 3 * BLOCK, 0), ==, 0);
+    g_assert_cmpint(encsan_read(v, in, 8u << 20, 3 * BLOCK), ==, 0);
+    g_assert_cmpmem(in, 8u << 20, out, 8u << 20);
+    g_assert_cmpint(encsan_flush(v), ==, 0);
+    assert_on_disk(&t, out, 8u << 20, 3 * BLOCK);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+
+    memset(in, 0, 8u << 20);
+    o.suite = NULL;
+    v = open_volume(&o);
+    g_assert_cmpint(encsan_read(v, in, 8u << 20, 3 * BLOCK), ==, 0);
+    g_assert_cmpmem(in, 8u << 20, out, 8u << 20);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
+static void test_bad_requests(void)
+{
+    struct target t = {0};
+    uint8_t buf[2 * BLOCK] = {0};
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    o.read_only = true;
+    struct encsan *v = open_volume(&o);
+    g_assert_cmpint(encsan_read(v, buf, BLOCK, 17), ==, -EINVAL);
+    g_assert_cmpint(encsan_read(v, buf, 17, 0), ==, -EINVAL);
+    g_assert_cmpint(encsan_read(v, buf, 2 * BLOCK, VOLUME_BYTES - BLOCK), ==, -EINVAL);
+    g_assert_cmpint(encsan_read(v, buf, BLOCK, UINT64_MAX - BLOCK + 1), ==, -EINVAL);
+    g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, -EROFS);
+    g_assert_cmpint(encsan_read(v, buf, BLOCK, VOLUME_BYTES - BLOCK), ==, 0);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
+static void assert_refused(const struct encsan_options *o, const char *pattern)
+{
+    char message[ENCSAN_MESSAGE_BYTES] = "";
+
+    g_assert_null(encsan_open(o, message));
+    g_test_message("%s", message);
+    g_assert_true(g_pattern_match_simple(pattern, message));
+    g_assert_null(strchr(message, '\n'));
+}
+
+static void test_refusals(void)
+{
+    struct target t = {0};
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    memcpy(o.key, bob_private, 32);
+    assert_refused(&o, "*does not know this initiator*--allow 3p7bf*");
+    o = options_for(&t);
+    memcpy(o.target_key, alice_public, 32);
+    assert_refused(&o, "*another key than target_key=*");
+    o = options_for(&t);
+    o.suite = "rot13";
+    assert_refused(&o, "*rot13*unknown*");
+    o.suite = NULL;
+    o.url = "iscsi://127.0.0.1:1/iqn.x:y/1";
+    assert_refused(&o, "*cannot log in*");
+    o.url = "http://nowhere";
+    assert_refused(&o, "*iscsi://HOST*");
+
+    o = options_for(&t);
+    struct encsan *v = open_volume(&o);
+    assert_refused(&o, "*in use by hSDw*");
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    v = open_volume(&o);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
+static void test_zero_and_discard(void)
+{
+    struct target t = {0};
+    g_autofree uint8_t *data = g_malloc(1u << 20), *in = g_malloc(1u << 20);
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    struct encsan *v = open_volume(&o);
+    fill(data, 1u << 20, 2);
+    g_assert_cmpint(encsan_write(v, data, 1u << 20, 0, 0), ==, 0);
+    /* overlaps staged data: must wait for it, and win */
+    g_assert_cmpint(encsan_zero(v, 64 * BLOCK, 10 * BLOCK), ==, 0);
+    g_assert_cmpint(encsan_discard(v, 32 * BLOCK, 100 * BLOCK), ==, 0);
+    memset(data + 10 * BLOCK, 0, 64 * BLOCK);
+    memset(data + 100 * BLOCK, 0, 32 * BLOCK);
+    /* and newer data wins over a range that has no receipt yet */
+    memset(data + 20 * BLOCK, 'n', BLOCK);
+    g_assert_cmpint(encsan_write(v, data + 20 * BLOCK, BLOCK, 20 * BLOCK, 0), ==, 0);
+    g_assert_cmpint(encsan_read(v, in, 1u << 20, 0), ==, 0);
+    g_assert_cmpmem(in, 1u << 20, data, 1u << 20);
+    g_assert_cmpint(encsan_flush(v), ==, 0);
+    assert_on_disk(&t, data, 1u << 20, 0);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
+static void test_barrier(void)
+{
+    struct target t = {0};
+    g_autofree uint8_t *data = g_malloc(1u << 20);
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    struct encsan *v = open_volume(&o);
+    for (uint32_t i = 0; i < 50; i++) {
+        fill(data, 1u << 20, i);
+        g_assert_cmpint(encsan_write(v, data, (1u << 20) - BLOCK, 0, 0), ==, 0);
+        g_assert_cmpint(encsan_write(v, data + (1u << 20) - BLOCK, BLOCK, (1u << 20) - BLOCK,
+                                     ENCSAN_AFTER_ALL), ==, 0);
+        /* a newer write to the barrier's own block has to wait for it */
+        if (i % 2)
+            g_assert_cmpint(encsan_write(v, data, BLOCK, (1u << 20) - BLOCK, 0), ==, 0);
+        g_assert_cmpint(encsan_flush(v), ==, 0);
+        if (i % 2)
+            memcpy(data + (1u << 20) - BLOCK, data, BLOCK);
+        assert_on_disk(&t, data, 1u << 20, 0);
+    }
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
+/* ---- random overlapping requests of several threads against an array ---- */
+
+#define MODEL_THREADS 3
+#define MODEL_BLOCKS 1024 /* of each thread's own part of the volume */
+#define MODEL_OPS 1500
+
+struct actor {
+    struct encsan *volume;
+    uint64_t first_block;
+    uint32_t seed;
+    uint8_t *model;
+};
+
+static void act(struct actor *a, GRand *r, uint8_t *buf)
+{
+    uint64_t block = (uint64_t)g_rand_int_range(r, 0, MODEL_BLOCKS);
+    uint64_t limit = MIN(MODEL_BLOCKS - block, (uint64_t)(g_rand_boolean(r) ? 4 : 100));
+    uint64_t blocks = (uint64_t)g_rand_int_range(r, 1, (int)limit + 1);
+    size_t bytes = blocks * BLOCK;
+    uint64_t offset = (a->first_block + block) * BLOCK;
+    uint8_t *model = a->model + block * BLOCK;
+    int op = g_rand_int_range(r, 0, 100);
+
+    if (op < 50) {
+        fill(buf, bytes, g_rand_int(r));
+        g_assert_cmpint(encsan_write(a->volume, buf, bytes, offset,
+                                     op == 0 && blocks <= 32 ? ENCSAN_AFTER_ALL : 0), ==, 0);
+        memcpy(model, buf, bytes);
+    } else if (op < 90) {
+        g_assert_cmpint(encsan_read(a->volume, buf, bytes, offset), ==, 0);
+        g_assert_cmpmem(buf, bytes, model, bytes);
+    } else if (op < 94) {
+        g_assert_cmpint(encsan_zero(a->volume, bytes, offset), ==, 0);
+        memset(model, 0, bytes);
+    } else if (op < 97) {
+        g_assert_cmpint(encsan_discard(a->volume, bytes, offset), ==, 0);
+        memset(model, 0, bytes);
+    } else {
+        g_assert_cmpint(encsan_flush(a->volume), ==, 0);
+    }
+}
+
+static gpointer actor_thread(gpointer data)
+{
+    struct actor *a = data;
+    GRand *r = g_rand_new_with_seed(a->seed);
+    g_autofree uint8_t *buf = g_malloc(128 * BLOCK);
+
+    for (int i = 0; i < MODEL_OPS; i++)
+        act(a, r, buf);
+    g_rand_free(r);
+    return NULL;
+}
+
+static void test_model(void)
+{
+    struct target t = {0};
+    struct actor actors[MODEL_THREADS];
+    GThread *threads[MODEL_THREADS];
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    o.cache_bytes = 4u << 20; /* small: writers wait, everything is parked now and then */
+    struct encsan *v = open_volume(&o);
+    for (unsigned i = 0; i < MODEL_THREADS; i++) {
+        actors[i] = (struct actor){v, i * MODEL_BLOCKS, g_test_rand_int() & 0x7fffffff,
+                                   g_malloc0(MODEL_BLOCKS * BLOCK)};
+        g_test_message("seed %u", actors[i].seed);
+        threads[i] = g_thread_new("actor", actor_thread, &actors[i]);
+    }
+    for (unsigned i = 0; i < MODEL_THREADS; i++)
+        g_thread_join(threads[i]);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    for (unsigned i = 0; i < MODEL_THREADS; i++) {
+        assert_on_disk(&t, actors[i].model, MODEL_BLOCKS * BLOCK, i * MODEL_BLOCKS * BLOCK);
+        g_free(actors[i].model);
+    }
+    target_stop(&t);
+}
+
+/* A stream through a cache much smaller than itself: receipts are asked for in
+ * time, and nothing is retained after the flush. */
+static void test_stream(void)
+{
+    struct target t = {0};
+    g_autofree uint8_t *data = g_malloc(1u << 20);
+    struct encsan_stats stats;
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    o.cache_bytes = 8u << 20;
+    struct encsan *v = open_volume(&o);
+    fill(data, 1u << 20, 3);
+    for (unsigned i = 0; i < 256; i++)
+        g_assert_cmpint(encsan_write(v, data, 1u << 20, (i % 64) * (1u << 20), 0), ==, 0);
+    g_assert_cmpint(encsan_flush(v), ==, 0);
+    encsan_get_stats(v, &stats);
+    g_assert_cmpuint(stats.depth, >=, 8);
+    g_assert_cmpuint(stats.bytes_written, ==, 256u << 20);
+    g_assert_cmpuint(stats.durable, ==, stats.ordinal);
+    g_assert_cmpuint(stats.staged_bytes + stats.retained_bytes, ==, 0);
+    g_assert_cmpuint(stats.segments_sent, <, 2200); /* 2048 full ones: neighbours are merged */
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
+static void remember(void *opaque, const char *line)
+{
+    g_string_append_printf(opaque, "%s\n", line);
+}
+
+static void test_lost_target(void)
+{
+    struct target t = {0};
+    uint8_t buf[BLOCK] = {1};
+    GString *log = g_string_new(NULL);
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    o.log = remember;
+    o.opaque = log;
+    struct encsan *v = open_volume(&o);
+    g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0);
+    kill(t.pid, SIGKILL);
+    waitpid(t.pid, NULL, 0);
+    t.pid = 0;
+    g_assert_cmpint(encsan_flush(v), ==, -EIO);
+    g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, -EIO);
+    g_assert_cmpint(encsan_read(v, buf, BLOCK, BLOCK), ==, -EIO);
+    g_assert_cmpint(encsan_error(v), ==, -EIO);
+    g_assert_cmpint(encsan_close(v), ==, -EIO);
+    g_assert_true(g_pattern_match_simple("the connection to the target is lost*\n", log->str));
+    g_string_free(log, TRUE);
+    target_stop(&t);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_data_func("/volume/round-trip", NULL, test_round_trip);
+    g_test_add_data_func("/volume/round-trip/chacha20-poly1305", "chacha20-poly1305", test_round_trip);
+    g_test_add_data_func("/volume/round-trip/3des", "3des", test_round_trip);
+    g_test_add_data_func("/volume/round-trip/null", "null", test_round_trip);
+    g_test_add_func("/volume/bad-requests", test_bad_requests);
+    g_test_add_func("/volume/refusals", test_refusals);
+    g_test_add_func("/volume/zero-and-discard", test_zero_and_discard);
+    g_test_add_func("/volume/barrier", test_barrier);
+    g_test_add_func("/volume/model", test_model);
+    g_test_add_func("/volume/stream", test_stream);
+    g_test_add_func("/volume/lost-target", test_lost_target);
+    return g_test_run();
+}
