@@ -24,6 +24,7 @@
 #include <ext2fs/ext2_fs.h>
 #include <ext2fs/ext2fs.h>
 
+#include "data_lock.h"
 #include "encsan.h"
 
 struct bufcache;
@@ -43,7 +44,7 @@ struct inode {
     ext2_ino_t ino;
     uint64_t lookups;       /* FUSE's lookup count; 0: freed, and if it has no links the file too */
     struct ext2_inode_large raw; /* the truth while the inode is here; inode_write puts it into the cache */
-    pthread_rwlock_t data_lock;
+    struct data_lock data_lock; /* inode.c initialises and destroys it, data.c takes it */
     blk64_t goal;           /* where the next block of data wants to lie */
 };
 
@@ -118,10 +119,11 @@ struct extent_run { /* a mapped (or, with `hole`, unmapped) run */
 /* The run that begins at `logical`, at most `count` blocks of it. */
 int alloc_map(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
               struct extent_run *run);
-/* Gives blocks to the hole that begins at `logical`: at most `count`, at least
- * one, contiguous; -ENOSPC. `unwritten` for fallocate. */
+/* Gives blocks to the hole that begins at `logical` and is `count` long or
+ * longer: at least one block, contiguous; -ENOSPC. They are unwritten, but for a
+ * block-mapped file, which knows no such state: see run->unwritten. */
 int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
-                bool unwritten, struct extent_run *run);
+                struct extent_run *run);
 /* Unwritten blocks that now hold data. */
 int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
 /* Frees the blocks [logical, logical + count); count UINT64_MAX: to the end. */
@@ -132,7 +134,8 @@ int alloc_punch(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t c
  * ends at the file's size: *got says how much there is. */
 void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint64_t offset,
                void (*done)(void *opaque, int error, size_t got), void *opaque);
-int data_write(struct fs *fs, struct inode *inode, const void *buf, size_t count, uint64_t offset);
+/* The bytes written: fewer than count when the disk became full on the way. */
+ssize_t data_write(struct fs *fs, struct inode *inode, const void *buf, size_t count, uint64_t offset);
 int data_truncate(struct fs *fs, struct inode *inode, uint64_t size);
 int data_fallocate(struct fs *fs, struct inode *inode, int mode, uint64_t offset, uint64_t length);
 int data_seek(struct fs *fs, struct inode *inode, uint64_t offset, int whence, uint64_t *found); /* SEEK_DATA, SEEK_HOLE */

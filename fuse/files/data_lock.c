@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* A readers-writer lock whose shared holders may let go in another thread. */
+#include "data_lock.h"
+
+void data_lock_init(struct data_lock *lock)
+{
+    pthread_mutex_init(&lock->mutex, NULL);
+    pthread_cond_init(&lock->changed, NULL);
+    lock->readers = 0;
+    lock->writers_waiting = 0;
+    lock->writer = false;
+}
+
+void data_lock_destroy(struct data_lock *lock)
+{
+    pthread_cond_destroy(&lock->changed);
+    pthread_mutex_destroy(&lock->mutex);
+}
+
+void data_lock_shared(struct data_lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+    while (lock->writer || lock->writers_waiting)
+        pthread_cond_wait(&lock->changed, &lock->mutex);
+    lock->readers++;
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void data_unlock_shared(struct data_lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+    if (--lock->readers == 0)
+        pthread_cond_broadcast(&lock->changed);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void data_lock_exclusive(struct data_lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+    lock->writers_waiting++;
+    while (lock->writer || lock->readers)
+        pthread_cond_wait(&lock->changed, &lock->mutex);
+    lock->writers_waiting--;
+    lock->writer = true;
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void data_unlock_exclusive(struct data_lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+    lock->writer = false;
+    pthread_cond_broadcast(&lock->changed);
+    pthread_mutex_unlock(&lock->mutex);
+}

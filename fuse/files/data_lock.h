@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A lock that belongs to a request, not to a thread: a read takes it shared in
+ * the thread that maps the file and gives it back in the one that brings the
+ * last of its data. A waiting writer goes before new readers.
+ */
+#ifndef ENCSAN_DATA_LOCK_H
+#define ENCSAN_DATA_LOCK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct data_lock {
+    pthread_mutex_t mutex; /* protects the rest; held for an instant only */
+    pthread_cond_t changed;
+    unsigned readers;         /* that hold the lock */
+    unsigned writers_waiting;
+    bool writer;              /* holds the lock */
+};
+
+void data_lock_init(struct data_lock *lock);
+void data_lock_destroy(struct data_lock *lock); /* held by nobody */
+void data_lock_shared(struct data_lock *lock);
+void data_unlock_shared(struct data_lock *lock); /* any thread; does not wait */
+void data_lock_exclusive(struct data_lock *lock);
+void data_unlock_exclusive(struct data_lock *lock);
+
+#endif
