@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Which blocks a file has, gets and gives back: by runs, never block by block
+ * where the file has extents. Files without extents (made by ext3 or before)
+ * are mapped through ext2fs_bmap2.
+ *
+ * inode->raw stays the truth: libext2fs's calls change it in place, and each
+ * function here that changed it ends with inode_write. New blocks are unwritten
+ * extents until their data is staged: whatever happens in between, nobody reads
+ * what the disk held before.
+ */
+#include <errno.h>
+
+#include "extents.h"
+
+#define FREE_RUNS_LOOKED_AT 64 /* before the longest so far has to do */
+#define BLOCK_MAPPED_RUN 4096  /* at most, since each of its blocks is looked up */
+
+static bool has_extents(const struct inode *inode)
+{
+    return inode->raw.i_flags & EXT4_EXTENTS_FL;
+}
+
+static int refuse_inline(const struct inode *inode)
+{
+    return inode->raw.i_flags & EXT4_INLINE_DATA_FL ? -EOPNOTSUPP : 0;
+}
+
+/* Blocks that file data leaves free, as ext4 does: a write into an unwritten
+ * extent needs nodes of the tree although the data has its blocks already. */
+static uint64_t reserved_blocks(struct fs *fs)
+{
+    return MIN(ext2fs_blocks_count(fs->ext2->super) / 50, 4096);
+}
+
+/* ---- block-mapped files ---- */
+
+static errcode_t lookup_block(struct fs *fs, struct inode *inode, uint64_t logical,
+                              blk64_t *physical)
+{
+    return ext2fs_bmap2(fs->ext2, inode->ino, EXT2_INODE(&inode->raw), NULL, 0, logical, NULL,
+                        physical);
+}
+
+static errcode_t map_blocks(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
+                            struct extent_run *run)
+{
+    uint64_t n;
+    blk64_t physical;
+    errcode_t err = lookup_block(fs, inode, logical, &run->physical);
+
+    if (err)
+        return err;
+    run->logical = logical;
+    run->hole = run->physical == 0;
+    run->unwritten = false;
+    count = MIN(count, BLOCK_MAPPED_RUN);
+    for (n = 1; n < count; n++) {
+        err = lookup_block(fs, inode, logical + n, &physical);
+        if (err)
+            return err;
+        if (physical != (run->hole ? 0 : run->physical + n))
+            break;
+    }
+    run->count = n;
+    return 0;
+}
+
+/* Enters the blocks one by one; *count: how many it became before an error. */
+static errcode_t set_blocks(struct fs *fs, struct inode *inode, uint64_t logical, blk64_t physical,
+                            uint64_t *count)
+{
+    uint64_t n;
+    errcode_t err = 0;
+
+    for (n = 0; n < *count; n++) {
+        blk64_t block = physical + n;
+
+        err = ext2fs_bmap2(fs->ext2, inode->ino, EXT2_INODE(&inode->raw), NULL,
+                           BMAP_ALLOC | BMAP_SET, logical + n, NULL, &block);
+        if (err)
+            break;
+    }
+    *count = n;
+    return n ? 0 : err;
+}
+
+/* ---- maps ---- */
+
+static errcode_t map_extents(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
+                             struct extent_run *run)
+{
+    ext2_extent_handle_t tree;
+    errcode_t err = extents_open(fs, inode, &tree);
+
+    if (err)
+        return err;
+    err = extents_map(tree, logical, count, run);
+    ext2fs_extent_free(tree);
+    return err;
+}
+
+int alloc_map(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
+              struct extent_run *run)
+{
+    int error = refuse_inline(inode);
+    errcode_t err;
+
+    if (error)
+        return error;
+    err = has_extents(inode) ? map_extents(fs, inode, logical, count, run)
+                             : map_blocks(fs, inode, logical, count, run);
+    return err ? fs_errno(err) : 0;
+}
+
+/* ---- new blocks ---- */
+
+/* The free run at or after `from`, before `end`; at most `want` blocks of it. */
+static errcode_t next_free(struct fs *fs, blk64_t from, blk64_t end, uint64_t want, blk64_t *start,
+                           uint64_t *count)
+{
+    ext2fs_block_bitmap map = fs->ext2->block_map;
+    blk64_t last, used;
+    errcode_t err = ext2fs_find_first_zero_block_bitmap2(map, from, end - 1, start);
+
+    if (err)
+        return err;
+    last = MIN(*start + want, end) - 1;
+    err = ext2fs_find_first_set_block_bitmap2(map, *start, last, &used);
+    if (err && err != ENOENT)
+        return err;
+    *count = (err ? last + 1 : used) - *start;
+    return 0;
+}
+
+/* The run at the goal itself, which prolongs what is there; else the first that
+ * is long enough; else the longest among those looked at. */
+static errcode_t find_free(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *start,
+                           uint64_t *count)
+{
+    blk64_t first = fs->ext2->super->s_first_data_block, end = ext2fs_blocks_count(fs->ext2->super);
+    blk64_t from, limit = end, run = 0;
+    uint64_t length = 0;
+    unsigned looked_at = 0;
+    errcode_t err;
+
+    if (goal < first || goal >= end)
+        goal = first;
+    *count = 0;
+    for (from = goal; looked_at < FREE_RUNS_LOOKED_AT; from = run + length) {
+        err = from < limit ? next_free(fs, from, limit, want, &run, &length) : ENOENT;
+        if (err == ENOENT && limit == end && goal > first) { /* once more, before the goal */
+            run = first;
+            length = 0;
+            limit = goal;
+            continue;
+        }
+        if (err == ENOENT)
+            break;
+        if (err)
+            return err;
+        looked_at++;
+        if (length > *count) {
+            *start = run;
+            *count = length;
+        }
+        if (length == want || run == goal)
+            break;
+    }
+    return *count ? 0 : EXT2_ET_BLOCK_ALLOC_FAIL;
+}
+
+static errcode_t find_goal(struct fs *fs, struct inode *inode, ext2_extent_handle_t tree,
+                           uint64_t logical, blk64_t *goal)
+{
+    errcode_t err = 0;
+
+    *goal = 0;
+    if (tree)
+        err = extents_goal(tree, logical, goal);
+    else if (logical > 0 && !(err = lookup_block(fs, inode, logical - 1, goal)) && *goal)
+        ++*goal;
+    if (!err && *goal == 0) /* without an inode: the beginning of the inode's flex group */
+        *goal = ext2fs_find_inode_goal(fs->ext2, inode->ino, NULL, 0);
+    return err;
+}
+
+static void give_back(struct fs *fs, blk64_t physical, uint64_t count)
+{
+    if (count)
+        ext2fs_block_alloc_stats_range(fs->ext2, physical, count, -1);
+}
+
+/* Takes blocks and enters them into the map; tree is NULL for a block-mapped file. */
+static errcode_t fill_hole(struct fs *fs, struct inode *inode, ext2_extent_handle_t tree,
+                           uint64_t logical, uint64_t count, struct extent_run *run)
+{
+    blk64_t goal, physical;
+    uint64_t taken;
+    errcode_t err = find_goal(fs, inode, tree, logical, &goal);
+
+    if (!err)
+        err = find_free(fs, goal, count, &physical, &count);
+    if (err)
+        return err;
+    taken = count; /* before the map changes, which may need blocks of its own */
+    ext2fs_block_alloc_stats_range(fs->ext2, physical, taken, +1);
+    bufcache_forget(fs->cache, physical, taken);
+    err = tree ? extents_insert(tree, logical, physical, count)
+               : set_blocks(fs, inode, logical, physical, &count);
+    if (err)
+        count = 0;
+    give_back(fs, physical + count, taken - count);
+    if (err)
+        return err;
+    *run = (struct extent_run){.logical = logical, .physical = physical, .count = count,
+                               .unwritten = tree != NULL};
+    return ext2fs_iblk_add_blocks(fs->ext2, EXT2_INODE(&inode->raw), count);
+}
+
+int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
+                struct extent_run *run)
+{
+    uint64_t available = ext2fs_free_blocks_count(fs->ext2->super), reserved = reserved_blocks(fs);
+    ext2_extent_handle_t tree = NULL;
+    int error = refuse_inline(inode);
+    errcode_t err = 0;
+
+    if (error)
+        return error;
+    if (available <= reserved)
+        return -ENOSPC;
+    count = MIN(count, MIN(available - reserved, EXT_UNINIT_MAX_LEN));
+    if (has_extents(inode))
+        err = extents_open(fs, inode, &tree);
+    if (!err)
+        err = fill_hole(fs, inode, tree, logical, count, run);
+    if (tree)
+        ext2fs_extent_free(tree);
+    error = inode_write(fs, inode);
+    return err ? fs_errno(err) : error;
+}
+
+int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count)
+{
+    ext2_extent_handle_t tree;
+    int error;
+    errcode_t err;
+
+    if (!has_extents(inode))
+        return 0;
+    err = extents_open(fs, inode, &tree);
+    if (err)
+        return fs_errno(err);
+    err = extents_set_written(tree, logical, count);
+    ext2fs_extent_free(tree);
+    error = inode_write(fs, inode);
+    return err ? fs_errno(err) : error;
+}
+
+/* ---- blocks given back ---- */
+
+struct owner {
+    struct fs *fs;
+    struct inode *inode;
+};
+
+static errcode_t free_run(void *opaque, blk64_t physical, uint64_t count)
+{
+    struct owner *owner = opaque;
+
+    bufcache_forget(owner->fs->cache, physical, count);
+    give_back(owner->fs, physical, count);
+    return ext2fs_iblk_sub_blocks(owner->fs->ext2, EXT2_INODE(&owner->inode->raw), count);
+}
+
+static errcode_t punch_extents(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t end)
+{
+    struct owner owner = {fs, inode};
+    ext2_extent_handle_t tree;
+    errcode_t err = extents_open(fs, inode, &tree);
+
+    if (err)
+        return err;
+    err = extents_remove(tree, logical, end, free_run, &owner);
+    ext2fs_extent_free(tree);
+    return err;
+}
+
+static errcode_t clear_blocks(struct fs *fs, struct inode *inode, const struct extent_run *run)
+{
+    struct owner owner = {fs, inode};
+    uint64_t n;
+
+    for (n = 0; n < run->count; n++) {
+        blk64_t none = 0;
+        errcode_t err = ext2fs_bmap2(fs->ext2, inode->ino, EXT2_INODE(&inode->raw), NULL, BMAP_SET,
+                                     run->logical + n, NULL, &none);
+
+        if (err)
+            return err;
+    }
+    return free_run(&owner, run->physical, run->count);
+}
+
+/* ext2fs_punch can only cut off a block-mapped file's end: 1.47 frees wrong
+ * blocks where a hole begins or ends under a double indirect block. Holes are
+ * made here, and may leave empty indirect blocks, as is allowed. */
+static errcode_t punch_blocks(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t end)
+{
+    uint64_t mapped = (inode_size(inode) + fs->ext2->blocksize - 1) / fs->ext2->blocksize;
+    bool to_the_end = end >= mapped;
+    struct extent_run run;
+    uint64_t at;
+    errcode_t err;
+
+    for (at = logical; at < MIN(end, mapped); at += run.count) {
+        err = map_blocks(fs, inode, at, MIN(end, mapped) - at, &run);
+        if (err)
+            return err;
+        if (run.hole)
+            continue;
+        if (to_the_end)
+            bufcache_forget(fs->cache, run.physical, run.count);
+        else
+            err = clear_blocks(fs, inode, &run);
+        if (err)
+            return err;
+    }
+    if (!to_the_end)
+        return 0;
+    return ext2fs_punch(fs->ext2, inode->ino, EXT2_INODE(&inode->raw), NULL, logical, ~0ULL);
+}
+
+int alloc_punch(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count)
+{
+    const uint64_t limit = (uint64_t)1 << 32; /* of a file, in blocks */
+    uint64_t end = count > limit - MIN(logical, limit) ? limit : logical + count;
+    int error = refuse_inline(inode);
+    errcode_t err;
+
+    if (error || logical >= end)
+        return error;
+    err = has_extents(inode) ? punch_extents(fs, inode, logical, end)
+                             : punch_blocks(fs, inode, logical, end);
+    error = inode_write(fs, inode);
+    return err ? fs_errno(err) : error;
+}

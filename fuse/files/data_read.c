@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Reads of file data. The request maps its range and goes its way; the last of
+ * the volume's answers ends it, in that answer's thread. Until then it holds
+ * inode->data_lock shared, so that no block it reads is freed and used anew.
+ *
+ * Whole blocks are read straight into the caller's buffer. A block that the
+ * buffer holds only a part of goes through a `bounce` of its own: the first and
+ * the last of a read, if they are not aligned.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs.h"
+
+#define BLOCK ENCSAN_BLOCK_BYTES
+
+struct read_request {
+    struct fs *fs;
+    struct inode *inode;
+    uint8_t *buf;
+    uint64_t offset;   /* in the file, of buf */
+    size_t capacity;   /* of buf */
+    size_t got;        /* what the file has of it */
+    atomic_uint parts; /* still to come, and 1 while there may be more */
+    atomic_int error;
+    void (*done)(void *opaque, int error, size_t got);
+    void *opaque;
+};
+
+struct bounce {
+    struct read_request *request;
+    uint8_t *to;
+    size_t skip, count; /* of the block */
+    uint8_t block[BLOCK];
+};
+
+static void part_done(void *opaque, int error)
+{
+    struct read_request *r = opaque;
+
+    if (error)
+        atomic_store(&r->error, -EIO);
+    if (atomic_fetch_sub(&r->parts, 1) != 1)
+        return;
+    /* The inode may be gone once done is called, so let go first. */
+    data_unlock_shared(&r->inode->data_lock);
+    error = atomic_load(&r->error);
+    r->done(r->opaque, error, error ? 0 : r->got);
+    free(r);
+}
+
+static void bounce_done(void *opaque, int error)
+{
+    struct bounce *b = opaque;
+    struct read_request *r = b->request;
+
+    if (!error)
+        memcpy(b->to, b->block + b->skip, b->count);
+    free(b);
+    part_done(r, error);
+}
+
+/* `count` bytes from `at` in the file, within the block at disk offset `disk`. */
+static void read_part_of_block(struct read_request *r, uint64_t at, size_t count, uint64_t disk)
+{
+    struct bounce *b = malloc(sizeof *b);
+
+    atomic_fetch_add(&r->parts, 1);
+    if (!b) {
+        part_done(r, -ENOMEM);
+        return;
+    }
+    b->request = r;
+    b->to = r->buf + (at - r->offset);
+    b->skip = at % BLOCK;
+    b->count = count;
+    encsan_read_async(r->fs->volume, b->block, BLOCK, disk, bounce_done, b);
+}
+
+/* A written run: [at, end) in the file, of which `at` lies at disk offset `disk`. */
+static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t disk)
+{
+    uint64_t end_of_buf = r->offset + r->capacity, whole;
+
+    if (at % BLOCK) {
+        uint64_t next = MIN(end, at - at % BLOCK + BLOCK);
+
+        read_part_of_block(r, at, next - at, disk - at % BLOCK);
+        disk += next - at;
+        at = next;
+    }
+    whole = (end + BLOCK - 1) / BLOCK * BLOCK; /* past the file's end is allowed */
+    if (whole > end_of_buf)
+        whole = end / BLOCK * BLOCK;
+    if (at < whole) {
+        atomic_fetch_add(&r->parts, 1);
+        encsan_read_async(r->fs->volume, r->buf + (at - r->offset), whole - at, disk, part_done, r);
+        disk += whole - at;
+        at = whole;
+    }
+    if (at < end)
+        read_part_of_block(r, at, end - at, disk);
+}
+
+/* The runs that hold the range, which is cut at the end of the file. */
+static int map_range(struct read_request *r, GArray *runs)
+{
+    struct fs *fs = r->fs;
+    uint64_t size, block = r->offset / BLOCK, end;
+    struct extent_run run;
+    int error = 0;
+
+    pthread_mutex_lock(&fs->lock);
+    size = inode_size(r->inode);
+    r->got = r->offset >= size ? 0 : MIN(r->capacity, size - r->offset);
+    end = (r->offset + r->got + BLOCK - 1) / BLOCK;
+    while (!error && r->got && block < end) {
+        error = alloc_map(fs, r->inode, block, end - block, &run);
+        if (error)
+            break;
+        g_array_append_val(runs, run);
+        block += run.count;
+    }
+    pthread_mutex_unlock(&fs->lock);
+    return error;
+}
+
+void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint64_t offset,
+               void (*done)(void *opaque, int error, size_t got), void *opaque)
+{
+    struct read_request *r = calloc(1, sizeof *r);
+    GArray *runs;
+    guint i;
+
+    if (!r) {
+        done(opaque, -ENOMEM, 0);
+        return;
+    }
+    *r = (struct read_request){.fs = fs, .inode = inode, .buf = buf, .offset = offset,
+                               .capacity = count, .done = done, .opaque = opaque};
+    atomic_init(&r->parts, 1);
+    data_lock_shared(&inode->data_lock);
+    runs = g_array_new(FALSE, FALSE, sizeof(struct extent_run));
+    atomic_init(&r->error, map_range(r, runs));
+    for (i = 0; i < runs->len && !atomic_load(&r->error); i++) {
+        const struct extent_run *run = &g_array_index(runs, struct extent_run, i);
+        uint64_t at = MAX(offset, run->logical * BLOCK);
+        uint64_t end = MIN(offset + r->got, (run->logical + run->count) * BLOCK);
+
+        if (run->hole || run->unwritten)
+            memset(r->buf + (at - offset), 0, end - at);
+        else
+            read_run(r, at, end, run->physical * BLOCK + (at - run->logical * BLOCK));
+    }
+    g_array_free(runs, TRUE);
+    part_done(r, 0);
+}
