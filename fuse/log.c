@@ -27,7 +27,7 @@ void log_line(int priority, const char *format, ...)
     va_start(args, format);
     text = g_strdup_vprintf(format, args);
     va_end(args);
-    log_text(priority, text);
+    log_text(priority, g_strchomp(text)); /* some reasons come with a newline */
 }
 
 void log_to_syslog(void)

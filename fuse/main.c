@@ -318,11 +318,14 @@ static int serve(struct mount *mount)
 
 /* ---- */
 
-/* Descriptors 0 to 2 exist: else a volume's socket could become standard error. */
-static int fill_standard_files(void)
+/* Descriptors 0 to 2 exist, else a volume's socket could become standard error;
+ * and no other is kept open for whoever waits for its end. */
+static int own_files(void)
 {
     int fd;
 
+    if (close_range(STDERR_FILENO + 1, ~0U, 0))
+        return -errno;
     do
         fd = open("/dev/null", O_RDWR);
     while (fd >= 0 && fd <= STDERR_FILENO);
@@ -334,7 +337,7 @@ int main(int argc, char *argv[])
     struct mount mount = {.phase = CONNECTING};
     int status;
 
-    if (fill_standard_files())
+    if (own_files())
         return 1;
     log_take_fuse();
     status = options_read(&mount.options, argc, argv);
