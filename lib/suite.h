@@ -32,14 +32,14 @@ struct suite_key *suite_key_new(enum wire_suite suite, bool seal,
 void suite_key_free(struct suite_key *key); /* wipes it */
 
 /* Seals the bytes of `in` into `out` (as many, contiguous) and `tag`. The
- * nonce must never repeat under one key. 3des: the sum must be a multiple of 8.
+ * nonce must never repeat under one key. 3des: each piece must be a multiple of 8.
  * Returns 0, or -1 when the cipher fails. */
 int suite_seal(struct suite_key *key, uint64_t nonce, const uint8_t *aad, size_t aad_len,
                const struct iovec *in, int in_count, uint8_t *out, uint8_t tag[WIRE_TAG_BYTES]);
 
 /* Opens `in` (contiguous, in_len bytes) into the pieces of `out`, whose sum is
- * in_len. Returns 0, or -1 where the tag does not match: then `out` holds
- * nothing that may be used and has been wiped. */
+ * in_len (3des: each a multiple of 8). Returns 0, or -1 where the tag does not
+ * match: then `out` holds nothing that may be used and has been wiped. */
 int suite_open(struct suite_key *key, uint64_t nonce, const uint8_t *aad, size_t aad_len,
                const uint8_t *in, size_t in_len, const uint8_t tag[WIRE_TAG_BYTES],
                const struct iovec *out, int out_count);
