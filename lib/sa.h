@@ -31,7 +31,8 @@ uint8_t sa_index(const struct sa *sa);
 int sa_cdb_make(struct sa *sa, uint8_t opcode, uint64_t field, uint8_t cdb[WIRE_CDB_BYTES]);
 
 /* Seals SEALED WRITE's data under the number in `cdb`: the bytes of `in` into
- * `out`, which takes their sum + WIRE_TAG_BYTES. 0 or -EIO. */
+ * `out`, which takes their sum + WIRE_TAG_BYTES. 0, -ERANGE at the hard limit,
+ * -EIO. */
 int sa_seal_write(struct sa *sa, const uint8_t cdb[WIRE_CDB_BYTES], const struct iovec *in,
                   int in_count, uint8_t *out);
 
