@@ -75,7 +75,7 @@ static int run_e2fsck(const char *mountpoint, struct control *control)
     control_on_signal(control, stop_child, &child);
     status = run_child(&child, isatty(STDERR_FILENO) ? with_progress : argv);
     control_on_signal(control, NULL, NULL);
-    return child.stopped ? -EINTR : status;
+    return child.stopped || status > 128 ? -EINTR : status;
 }
 
 /* ---- the private disk view ---- */
