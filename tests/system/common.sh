@@ -50,11 +50,11 @@ fail() {
 
 # until_true SECONDS command…: tries it ten times a second
 until_true() {
-    left=$(($1 * 10))
+    tries=$(($1 * 10))
     shift
     until "$@"; do
-        left=$((left - 1))
-        [ $left -gt 0 ] || return 1
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || return 1
         sleep 0.1
     done
 }
