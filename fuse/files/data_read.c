@@ -92,6 +92,8 @@ static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t
         disk += next - at;
         at = next;
     }
+    if (at == end)
+        return;
     whole = (end + BLOCK - 1) / BLOCK * BLOCK; /* past the file's end is allowed */
     if (whole > end_of_buf)
         whole = end / BLOCK * BLOCK;
