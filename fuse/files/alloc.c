@@ -13,7 +13,7 @@
 
 #include "extents.h"
 
-#define FREE_RUNS_LOOKED_AT 64 /* before the longest so far has to do */
+#define FREE_RUNS_LOOKED_AT 64 /* and 4 more for each block wanted, before the longest has to do */
 #define BLOCK_MAPPED_RUN 4096  /* at most, since each of its blocks is looked up */
 
 static bool has_extents(const struct inode *inode)
@@ -141,13 +141,13 @@ static errcode_t find_free(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *
     blk64_t first = fs->ext2->super->s_first_data_block, end = ext2fs_blocks_count(fs->ext2->super);
     blk64_t from, limit = end, run = 0;
     uint64_t length = 0;
-    unsigned looked_at = 0;
+    uint64_t looks = FREE_RUNS_LOOKED_AT + 4 * want;
     errcode_t err;
 
     if (goal < first || goal >= end)
         goal = first;
     *count = 0;
-    for (from = goal; looked_at < FREE_RUNS_LOOKED_AT; from = run + length) {
+    for (from = goal; looks > 0; from = run + length) {
         err = from < limit ? next_free(fs, from, limit, want, &run, &length) : ENOENT;
         if (err == ENOENT && limit == end && goal > first) { /* once more, before the goal */
             run = first;
@@ -159,7 +159,7 @@ static errcode_t find_free(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *
             break;
         if (err)
             return err;
-        looked_at++;
+        looks--;
         if (length > *count) {
             *start = run;
             *count = length;

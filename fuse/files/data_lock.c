@@ -7,7 +7,9 @@ void data_lock_init(struct data_lock *lock)
     pthread_mutex_init(&lock->mutex, NULL);
     pthread_cond_init(&lock->changed, NULL);
     lock->readers = 0;
+    lock->readers_waiting = 0;
     lock->writers_waiting = 0;
+    lock->readers_next = 0;
     lock->writer = false;
 }
 
@@ -20,8 +22,12 @@ void data_lock_destroy(struct data_lock *lock)
 void data_lock_shared(struct data_lock *lock)
 {
     pthread_mutex_lock(&lock->mutex);
-    while (lock->writer || lock->writers_waiting)
+    lock->readers_waiting++;
+    while (lock->writer || (lock->writers_waiting && !lock->readers_next))
         pthread_cond_wait(&lock->changed, &lock->mutex);
+    lock->readers_waiting--;
+    if (lock->readers_next)
+        lock->readers_next--;
     lock->readers++;
     pthread_mutex_unlock(&lock->mutex);
 }
@@ -38,7 +44,7 @@ void data_lock_exclusive(struct data_lock *lock)
 {
     pthread_mutex_lock(&lock->mutex);
     lock->writers_waiting++;
-    while (lock->writer || lock->readers)
+    while (lock->writer || lock->readers || lock->readers_next)
         pthread_cond_wait(&lock->changed, &lock->mutex);
     lock->writers_waiting--;
     lock->writer = true;
@@ -49,6 +55,7 @@ void data_unlock_exclusive(struct data_lock *lock)
 {
     pthread_mutex_lock(&lock->mutex);
     lock->writer = false;
+    lock->readers_next = lock->readers_waiting;
     pthread_cond_broadcast(&lock->changed);
     pthread_mutex_unlock(&lock->mutex);
 }

@@ -2,7 +2,8 @@
 /*
  * A lock that belongs to a request, not to a thread: a read takes it shared in
  * the thread that maps the file and gives it back in the one that brings the
- * last of its data. A waiting writer goes before new readers.
+ * last of its data. Nobody starves: a waiting writer goes before new readers,
+ * and after it go the readers that waited.
  */
 #ifndef ENCSAN_DATA_LOCK_H
 #define ENCSAN_DATA_LOCK_H
@@ -14,7 +15,8 @@ struct data_lock {
     pthread_mutex_t mutex; /* protects the rest; held for an instant only */
     pthread_cond_t changed;
     unsigned readers;         /* that hold the lock */
-    unsigned writers_waiting;
+    unsigned readers_waiting, writers_waiting;
+    unsigned readers_next;    /* that may enter before the next writer */
     bool writer;              /* holds the lock */
 };
 
