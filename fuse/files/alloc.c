@@ -13,7 +13,8 @@
 
 #include "extents.h"
 
-#define FREE_RUNS_LOOKED_AT 64 /* and 4 more for each block wanted, before the longest has to do */
+#define FREE_RUNS_LOOKED_AT 64 /* and 4 more for each block wanted, before the longest has to do   \
+                                */
 #define BLOCK_MAPPED_RUN 4096  /* at most, since each of its blocks is looked up */
 
 static bool has_extents(const struct inode *inode)
@@ -213,8 +214,8 @@ static errcode_t fill_hole(struct fs *fs, struct inode *inode, ext2_extent_handl
     give_back(fs, physical + count, taken - count);
     if (err)
         return err;
-    *run = (struct extent_run){.logical = logical, .physical = physical, .count = count,
-                               .unwritten = tree != NULL};
+    *run = (struct extent_run){
+        .logical = logical, .physical = physical, .count = count, .unwritten = tree != NULL};
     return ext2fs_iblk_add_blocks(fs->ext2, EXT2_INODE(&inode->raw), count);
 }
 

@@ -1,78 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Changes to file data: writes, truncations, fallocations; and where data lies
- * (SEEK_DATA, SEEK_HOLE). Reads are in data_read.c.
- *
- * Each of these holds inode->data_lock and may wait for the network. A write
- * goes in this order, so that what the metadata calls data is data at any time:
- *   1. blocks are taken, as unwritten extents       (fs->lock)
- *   2. partial blocks are read and filled up        (no lock but data_lock)
- *   3. the data is staged in the volume
- *   4. extents become written, the size grows       (fs->lock)
+ * Changes to file data but for writes: truncations and fallocations; and where
+ * data lies (SEEK_DATA, SEEK_HOLE). Writes are in data_write.c, reads in
+ * data_read.c. Each function holds inode->data_lock, and may wait for the network.
  *
  * In the last block of a file, the bytes behind its end are zero: truncation
  * clears them, and writes keep them so. Thus a file can grow without a look at
  * its old end.
  */
+#include "data.h"
+
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <linux/falloc.h>
 
-#include "fs.h"
-
-#define BLOCK ENCSAN_BLOCK_BYTES
-
-/* ---- several requests to the volume, and one wait for all ---- */
-
-struct batch {
-    pthread_mutex_t mutex; /* protects the rest */
-    pthread_cond_t ended;
-    unsigned running;
-    int error;
-};
-
-#define BATCH_INIT {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0}
-
-static struct batch *batch_add(struct batch *batch)
-{
-    pthread_mutex_lock(&batch->mutex);
-    batch->running++;
-    pthread_mutex_unlock(&batch->mutex);
-    return batch;
-}
-
-static void batch_done(void *opaque, int error)
-{
-    struct batch *batch = opaque;
-
-    pthread_mutex_lock(&batch->mutex);
-    if (error)
-        batch->error = -EIO;
-    if (--batch->running == 0)
-        pthread_cond_signal(&batch->ended);
-    pthread_mutex_unlock(&batch->mutex);
-}
-
-static int batch_wait(struct batch *batch)
-{
-    int error;
-
-    pthread_mutex_lock(&batch->mutex);
-    while (batch->running)
-        pthread_cond_wait(&batch->ended, &batch->mutex);
-    error = batch->error;
-    pthread_mutex_unlock(&batch->mutex);
-    return error;
-}
-
-/* ---- sizes ---- */
-
-static uint64_t round_up(uint64_t offset)
-{
-    return (offset + BLOCK - 1) / BLOCK * BLOCK;
-}
+#include "batch.h"
 
 static uint64_t locked_size(struct fs *fs, struct inode *inode)
 {
@@ -85,7 +29,7 @@ static uint64_t locked_size(struct fs *fs, struct inode *inode)
 }
 
 /* ext4's limit: 2^32 - 1 blocks by extents, three levels of indirection without. */
-static int check_size(const struct inode *inode, uint64_t offset, uint64_t length)
+int data_check_size(const struct inode *inode, uint64_t offset, uint64_t length)
 {
     const uint64_t fan_out = BLOCK / sizeof(uint32_t);
     uint64_t limit = UINT32_MAX;
@@ -97,232 +41,11 @@ static int check_size(const struct inode *inode, uint64_t offset, uint64_t lengt
 }
 
 /* The end of a change, under fs->lock. */
-static int finish(struct fs *fs, struct inode *inode, uint64_t size, bool mtime)
+int data_finish(struct fs *fs, struct inode *inode, uint64_t size, bool mtime)
 {
     inode_set_size(inode, size);
     inode_touch(inode, mtime);
     return inode_write(fs, inode);
-}
-
-/* ---- write ---- */
-
-struct write_run {
-    struct extent_run run;
-    bool reads_zero; /* what the disk holds there is not the file's */
-};
-
-/* A block of which the write fills only [from, to). */
-struct edge {
-    uint64_t logical;
-    size_t from, to;
-    uint8_t block[BLOCK];
-};
-
-struct write_request {
-    struct fs *fs;
-    struct inode *inode;
-    const uint8_t *buf;
-    uint64_t offset, end; /* in the file */
-    GArray *runs;         /* of struct write_run, without a gap */
-    struct edge edges[2];
-    unsigned edge_count;
-};
-
-/* Maps the blocks of [offset, end), giving blocks to holes. Where the disk
- * becomes full after a part of it, `end` moves there. Under fs->lock. */
-static int map_write(struct write_request *w)
-{
-    uint64_t block = w->offset / BLOCK, end = round_up(w->end) / BLOCK;
-    struct write_run item;
-    int error = 0;
-
-    while (block < end) {
-        error = alloc_map(w->fs, w->inode, block, end - block, &item.run);
-        item.reads_zero = !error && (item.run.hole || item.run.unwritten);
-        if (!error && item.run.hole)
-            error = alloc_range(w->fs, w->inode, block, item.run.count, &item.run);
-        if (error)
-            break;
-        g_array_append_val(w->runs, item);
-        block += item.run.count;
-    }
-    if (error != -ENOSPC || w->runs->len == 0)
-        return error;
-    w->end = MIN(w->end, block * BLOCK);
-    return 0;
-}
-
-static const struct write_run *run_of(const struct write_request *w, uint64_t logical)
-{
-    const struct write_run *item = &g_array_index(w->runs, struct write_run, 0);
-
-    while (logical >= item->run.logical + item->run.count)
-        item++;
-    return item;
-}
-
-static uint64_t disk_offset(const struct extent_run *run, uint64_t offset)
-{
-    return run->physical * BLOCK + (offset - run->logical * BLOCK);
-}
-
-static void add_edge(struct write_request *w, uint64_t logical)
-{
-    struct edge *edge = &w->edges[w->edge_count++];
-    uint64_t start = logical * BLOCK;
-
-    edge->logical = logical;
-    edge->from = w->offset > start ? w->offset - start : 0;
-    edge->to = MIN(w->end - start, BLOCK);
-}
-
-static void find_edges(struct write_request *w)
-{
-    uint64_t first = w->offset / BLOCK, last = (w->end - 1) / BLOCK;
-
-    if (w->offset % BLOCK || (first == last && w->end % BLOCK))
-        add_edge(w, first);
-    if (first != last && w->end % BLOCK)
-        add_edge(w, last);
-}
-
-/* Fills the edges: what the file has there, zeros behind its end, the new data. */
-static int fill_edges(struct write_request *w, uint64_t size)
-{
-    struct batch batch = BATCH_INIT;
-    unsigned i;
-    int error;
-
-    for (i = 0; i < w->edge_count; i++) {
-        struct edge *edge = &w->edges[i];
-        const struct write_run *item = run_of(w, edge->logical);
-
-        if (item->reads_zero || edge->logical * BLOCK >= size)
-            memset(edge->block, 0, BLOCK);
-        else
-            encsan_read_async(w->fs->volume, edge->block, BLOCK,
-                              disk_offset(&item->run, edge->logical * BLOCK), batch_done,
-                              batch_add(&batch));
-    }
-    error = batch_wait(&batch);
-    if (error)
-        return error;
-    for (i = 0; i < w->edge_count; i++) {
-        struct edge *edge = &w->edges[i];
-        uint64_t start = edge->logical * BLOCK;
-
-        if (size > start && size - start < BLOCK)
-            memset(edge->block + (size - start), 0, BLOCK - (size - start));
-        memcpy(edge->block + edge->from, w->buf + (start + edge->from - w->offset),
-               edge->to - edge->from);
-    }
-    return 0;
-}
-
-/* Everything to the volume. */
-static int stage(struct write_request *w)
-{
-    struct batch batch = BATCH_INIT;
-    struct encsan *volume = w->fs->volume;
-    uint64_t whole = round_up(w->offset), whole_end = w->end / BLOCK * BLOCK;
-    unsigned i;
-
-    for (i = 0; i < w->edge_count; i++) {
-        const struct edge *edge = &w->edges[i];
-        const struct extent_run *run = &run_of(w, edge->logical)->run;
-
-        encsan_write_async(volume, edge->block, BLOCK, disk_offset(run, edge->logical * BLOCK), 0,
-                           batch_done, batch_add(&batch));
-    }
-    for (i = 0; i < w->runs->len; i++) {
-        const struct extent_run *run = &g_array_index(w->runs, struct write_run, i).run;
-        uint64_t at = MAX(run->logical * BLOCK, whole);
-        uint64_t end = MIN((run->logical + run->count) * BLOCK, whole_end);
-
-        if (at < end)
-            encsan_write_async(volume, w->buf + (at - w->offset), end - at, disk_offset(run, at), 0,
-                               batch_done, batch_add(&batch));
-    }
-    return batch_wait(&batch);
-}
-
-/* The data is staged: it becomes the file's, or, where the disk has no block
- * left for the tree of extents, as much of it as can be. Under fs->lock. */
-static int commit_write(struct write_request *w, uint64_t size)
-{
-    int error = 0;
-    guint i;
-
-    for (i = 0; i < w->runs->len && !error; i++) {
-        const struct extent_run *run = &g_array_index(w->runs, struct write_run, i).run;
-
-        if (run->unwritten)
-            error = alloc_written(w->fs, w->inode, run->logical, run->count);
-        if (error && i > 0)
-            w->end = run->logical * BLOCK;
-    }
-    if (error && (error != -ENOSPC || i == 1))
-        return error;
-    return finish(w->fs, w->inode, MAX(size, w->end), true);
-}
-
-/* Blocks of a file without extents that were taken but hold no data. */
-static void undo_write(struct write_request *w)
-{
-    guint i;
-
-    for (i = 0; i < w->runs->len; i++) {
-        const struct write_run *item = &g_array_index(w->runs, struct write_run, i);
-
-        if (item->reads_zero && !item->run.unwritten)
-            alloc_punch(w->fs, w->inode, item->run.logical, item->run.count);
-    }
-}
-
-static int write_locked(struct write_request *w)
-{
-    struct fs *fs = w->fs;
-    uint64_t size;
-    int error;
-
-    pthread_mutex_lock(&fs->lock);
-    size = inode_size(w->inode);
-    error = map_write(w);
-    if (error)
-        undo_write(w);
-    pthread_mutex_unlock(&fs->lock);
-    if (error)
-        return error;
-
-    find_edges(w);
-    error = fill_edges(w, size);
-    if (!error)
-        error = stage(w);
-
-    pthread_mutex_lock(&fs->lock);
-    if (error)
-        undo_write(w);
-    else
-        error = commit_write(w, size);
-    pthread_mutex_unlock(&fs->lock);
-    return error;
-}
-
-ssize_t data_write(struct fs *fs, struct inode *inode, const void *buf, size_t count,
-                   uint64_t offset)
-{
-    struct write_request w = {.fs = fs, .inode = inode, .buf = buf, .offset = offset,
-                              .end = offset + count};
-    int error = check_size(inode, offset, count);
-
-    if (error || count == 0)
-        return error;
-    w.runs = g_array_new(FALSE, FALSE, sizeof(struct write_run));
-    data_lock_exclusive(&inode->data_lock);
-    error = write_locked(&w);
-    data_unlock_exclusive(&inode->data_lock);
-    g_array_free(w.runs, TRUE);
-    return error ? error : (ssize_t)(w.end - offset);
 }
 
 /* ---- zeros ---- */
@@ -402,14 +125,14 @@ static int truncate_locked(struct fs *fs, struct inode *inode, uint64_t size)
     if (size <= old)
         error = alloc_punch(fs, inode, round_up(size) / BLOCK, UINT64_MAX);
     if (!error)
-        error = finish(fs, inode, size, true);
+        error = data_finish(fs, inode, size, true);
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
 
 int data_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 {
-    int error = check_size(inode, size, 0);
+    int error = data_check_size(inode, size, 0);
 
     if (error)
         return error;
@@ -453,7 +176,7 @@ static int punch_hole(struct fs *fs, struct inode *inode, uint64_t offset, uint6
     if (first < last)
         error = alloc_punch(fs, inode, first, last - first);
     if (!error)
-        error = finish(fs, inode, size, true);
+        error = data_finish(fs, inode, size, true);
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
@@ -474,7 +197,7 @@ static int allocate(struct fs *fs, struct inode *inode, int mode, uint64_t offse
     if (error)
         return error;
     pthread_mutex_lock(&fs->lock);
-    error = finish(fs, inode, grown, grown != size || mode & FALLOC_FL_ZERO_RANGE);
+    error = data_finish(fs, inode, grown, grown != size || mode & FALLOC_FL_ZERO_RANGE);
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
@@ -488,7 +211,7 @@ int data_fallocate(struct fs *fs, struct inode *inode, int mode, uint64_t offset
         return -EOPNOTSUPP;
     if (length == 0)
         return -EINVAL;
-    error = check_size(inode, offset, length);
+    error = data_check_size(inode, offset, length);
     if (error)
         return error;
     data_lock_exclusive(&inode->data_lock);
@@ -532,8 +255,8 @@ int data_seek(struct fs *fs, struct inode *inode, uint64_t offset, int whence, u
         return -EINVAL;
     data_lock_shared(&inode->data_lock);
     size = locked_size(fs, inode);
-    error = offset >= size ? -ENXIO
-                           : seek_locked(fs, inode, offset, size, whence == SEEK_DATA, found);
+    error =
+        offset >= size ? -ENXIO : seek_locked(fs, inode, offset, size, whence == SEEK_DATA, found);
     data_unlock_shared(&inode->data_lock);
     return error;
 }

@@ -14,10 +14,10 @@
 struct data_lock {
     pthread_mutex_t mutex; /* protects the rest; held for an instant only */
     pthread_cond_t changed;
-    unsigned readers;         /* that hold the lock */
+    unsigned readers; /* that hold the lock */
     unsigned readers_waiting, writers_waiting;
-    unsigned readers_next;    /* that may enter before the next writer */
-    bool writer;              /* holds the lock */
+    unsigned readers_next; /* that may enter before the next writer */
+    bool writer;           /* holds the lock */
 };
 
 void data_lock_init(struct data_lock *lock);

@@ -13,9 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs.h"
-
-#define BLOCK ENCSAN_BLOCK_BYTES
+#include "data.h"
 
 struct read_request {
     struct fs *fs;
@@ -141,8 +139,13 @@ void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint
         done(opaque, -ENOMEM, 0);
         return;
     }
-    *r = (struct read_request){.fs = fs, .inode = inode, .buf = buf, .offset = offset,
-                               .capacity = count, .done = done, .opaque = opaque};
+    *r = (struct read_request){.fs = fs,
+                               .inode = inode,
+                               .buf = buf,
+                               .offset = offset,
+                               .capacity = count,
+                               .done = done,
+                               .opaque = opaque};
     atomic_init(&r->parts, 1);
     data_lock_shared(&inode->data_lock);
     runs = g_array_new(FALSE, FALSE, sizeof(struct extent_run));

@@ -175,7 +175,9 @@ static errcode_t merge_with_next(ext2_extent_handle_t tree, uint64_t logical)
 errcode_t extents_insert(ext2_extent_handle_t tree, uint64_t logical, blk64_t physical,
                          uint64_t count)
 {
-    struct ext2fs_extent fresh = {.e_lblk = logical, .e_pblk = physical, .e_len = count,
+    struct ext2fs_extent fresh = {.e_lblk = logical,
+                                  .e_pblk = physical,
+                                  .e_len = count,
                                   .e_flags = EXT2_EXTENT_FLAGS_LEAF | EXT2_EXTENT_FLAGS_UNINIT};
     struct ext2fs_extent e;
     bool inside;
