@@ -151,9 +151,10 @@ static bool drain(struct session *s)
 
 static void lose(struct session *s)
 {
+    const char *error = iscsi_get_error(s->iscsi);
     char why[256];
 
-    snprintf(why, sizeof why, "%s", iscsi_get_error(s->iscsi));
+    snprintf(why, sizeof why, "%.*s", (int)strcspn(error, "\n"), error);
     iscsi_destroy_context(s->iscsi); /* its callbacks only set `failed` */
     s->iscsi = NULL;
     for (unsigned i = 0; i < s->slots; i++)
@@ -221,10 +222,23 @@ unsigned session_lun(const struct session *s)
     return (unsigned)s->lun;
 }
 
+/* libiscsi's words for a failed login. When the connection itself failed, they
+ * speak of the reconnection that it was told not to try. */
+static void describe(struct iscsi_context *iscsi, const char *portal, char *out, size_t size)
+{
+    const char *error = iscsi_get_error(iscsi);
+
+    if (strstr(error, "reconnect"))
+        snprintf(out, size, "no iSCSI target answers at %s", portal);
+    else
+        snprintf(out, size, "%.*s", (int)strcspn(error, "\n"), error);
+}
+
 static int log_in(struct session *s, const char *url, const char *initiator_name, char *message,
                   size_t size)
 {
     struct iscsi_url *parsed;
+    char why[256];
     int result;
 
     s->iscsi = iscsi_create_context(initiator_name);
@@ -250,9 +264,10 @@ static int log_in(struct session *s, const char *url, const char *initiator_name
     iscsi_set_tcp_keepcnt(s->iscsi, KEEPALIVE_COUNT);
     iscsi_set_timeout(s->iscsi, LOGIN_TIMEOUT_S);
     result = iscsi_full_connect_sync(s->iscsi, parsed->portal, s->lun);
+    describe(s->iscsi, parsed->portal, why, sizeof why);
     iscsi_destroy_url(parsed);
     if (result != 0) {
-        snprintf(message, size, "%s: cannot log in: %s", url, iscsi_get_error(s->iscsi));
+        snprintf(message, size, "%s: cannot log in: %s", url, why);
         return -1;
     }
     iscsi_set_timeout(s->iscsi, 0); /* a PDU that times out half sent breaks the stream */

@@ -287,8 +287,8 @@ struct actor {
 static void act(struct actor *a, GRand *r, uint8_t *buf)
 {
     uint64_t block = (uint64_t)g_rand_int_range(r, 0, MODEL_BLOCKS);
-    uint64_t limit = MIN(MODEL_BLOCKS - block, (uint64_t)(g_rand_boolean(r) ? 4 : 100));
-    uint64_t blocks = (uint64_t)g_rand_int_range(r, 1, (int)limit + 1);
+    uint64_t most = (uint64_t)g_rand_int_range(r, 1, g_rand_boolean(r) ? 5 : 101);
+    uint64_t blocks = MIN(MODEL_BLOCKS - block, most);
     size_t bytes = blocks * BLOCK;
     uint64_t offset = (a->first_block + block) * BLOCK;
     uint8_t *model = a->model + block * BLOCK;
