@@ -88,8 +88,7 @@ int config_target_key(const char *target, uint8_t key[], char *message, size_t s
     return -ENOENT;
 }
 
-int config_mount(const char *mountpoint, char **source, char **options, char *message,
-                 size_t size)
+int config_mount(const char *mountpoint, char **source, char **options, char *message, size_t size)
 {
     static const char *const as_options[] = {"key", "target_key"};
     g_autofree char *path = config_path("mounts.conf");

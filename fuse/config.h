@@ -22,7 +22,6 @@ int config_target_key(const char *target, uint8_t key[], char *message, size_t s
 
 /* What mounts.conf says about a mount point, as a command line would: its
  * source and its options, g_free both; *source NULL: it says nothing. */
-int config_mount(const char *mountpoint, char **source, char **options, char *message,
-                 size_t size);
+int config_mount(const char *mountpoint, char **source, char **options, char *message, size_t size);
 
 #endif

@@ -193,8 +193,8 @@ void control_on_signal(struct control *control, void (*act)(void *opaque), void 
 static int make_socket(struct control *control, int fd)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int length = snprintf(address.sun_path, sizeof(address.sun_path), "%s.%d", control->path,
-                          (int)getpid());
+    int length =
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s.%d", control->path, (int)getpid());
 
     if (length < 0 || (size_t)length >= sizeof(address.sun_path))
         return -ENAMETOOLONG;
@@ -222,8 +222,7 @@ int control_listen(struct control *control, const char *mountpoint)
     if (error)
         return error;
     control->path = mountpoint_socket(mountpoint, geteuid());
-    control->greeting =
-        g_strdup_printf(CONTROL_GREETING "%d %s\n", (int)getpid(), escaped);
+    control->greeting = g_strdup_printf(CONTROL_GREETING "%d %s\n", (int)getpid(), escaped);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
@@ -251,8 +250,8 @@ static void remove_socket(struct control *control)
 
 void control_finish(struct control *control, const char *failure)
 {
-    g_autofree char *last = failure ? g_strdup_printf(CONTROL_FAILED "%s\n", failure)
-                                    : g_strdup(CONTROL_OK "\n");
+    g_autofree char *last =
+        failure ? g_strdup_printf(CONTROL_FAILED "%s\n", failure) : g_strdup(CONTROL_OK "\n");
 
     pthread_mutex_lock(&control->lock);
     control->ending = true;
@@ -266,8 +265,9 @@ void control_finish(struct control *control, const char *failure)
             accept_client(control, control->listener);
         close(control->listener);
     }
+    /* Not closed: they end with the process, which is what a client waits for. */
     for (int i = 0; i < CLIENTS_MAX; i++)
         if (control->clients[i] >= 0)
-            write_line(control->clients[i], last); /* closed by our end, which is what the client waits for */
+            write_line(control->clients[i], last);
     control_free(control);
 }

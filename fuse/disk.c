@@ -47,11 +47,11 @@ struct disk {
     bool read_only;
     struct timespec since; /* the times that the file shows */
 
-    pthread_t thread; /* makes changes one by one */
+    pthread_t thread;     /* makes changes one by one */
     pthread_mutex_t lock; /* protects: */
     pthread_cond_t changed;
-    GQueue queue;     /* struct change, for the thread; it has the first one until it is made */
-    unsigned running; /* changes in the volume that are not the thread's, and reads and flushes */
+    GQueue queue;      /* struct change, for the thread; it has the first one until it is made */
+    unsigned running;  /* changes in the volume that are not the thread's, and reads and flushes */
     unsigned changing; /* changes among them */
     bool ending;
 };
@@ -328,8 +328,8 @@ static void disk_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offs
         struct stat st;
 
         fill(disk_of(req), entries[i].ino, &st);
-        size_t need = fuse_add_direntry(req, buf + used, size - used, entries[i].name, &st,
-                                        (off_t)i + 1);
+        size_t need =
+            fuse_add_direntry(req, buf + used, size - used, entries[i].name, &st, (off_t)i + 1);
         if (need > size - used)
             break;
         used += need;

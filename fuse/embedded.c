@@ -22,7 +22,7 @@
 #include "mountpoint.h"
 #include "program.h"
 
-#define TARGET_NAME "iqn.2025-01.net.encsan:embedded"
+#define TARGET_NAME "iqn.2026-11.org.encsan:embedded"
 #define DEFAULT_IMAGE_BYTES (UINT64_C(64) << 30)
 #define SMALLEST_IMAGE_BYTES (UINT64_C(64) << 20)
 
@@ -72,10 +72,9 @@ static int spawn_target(struct embedded *embedded, const char *image, const char
                         const char *allow, char message[ENCSAN_MESSAGE_BYTES])
 {
     g_autofree char *program = program_find_own("target", "encsan-target");
-    char *argv[] = {program,        "--listen",         "127.0.0.1:0", "--name",
-                    TARGET_NAME,    "--key",            (char *)key_file, "--allow",
-                    (char *)allow,  "--lun",            (char *)image, "--exit-with-stdin",
-                    NULL};
+    char *argv[] = {program,       "--listen",          "127.0.0.1:0", "--name",      TARGET_NAME,
+                    "--key",       (char *)key_file,    "--allow",     (char *)allow, "--lun",
+                    (char *)image, "--exit-with-stdin", NULL};
     struct ends input = {-1, -1}, output = {-1, -1};
     int error = make_pipe(&input, true);
 
@@ -239,7 +238,7 @@ static int make_image(const char *path, uint64_t bytes, char message[ENCSAN_MESS
     g_autofree char *draft = g_strdup_printf("%s.new", path);
     g_autofree char *mke2fs = program_find("mke2fs");
     /* a new file is zeros: the journal need not be zeroed, which would give it its room now */
-    char *argv[] = {mke2fs, "-q", "-F",    "-t", "ext4", "-b", "4096", "-E", "lazy_journal_init=1",
+    char *argv[] = {mke2fs, "-q", "-F", "-t", "ext4", "-b", "4096", "-E", "lazy_journal_init=1",
                     draft,  NULL};
     int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     int error = fd < 0 || ftruncate(fd, (off_t)bytes) ? -errno : 0;

@@ -48,8 +48,8 @@ static int run_child(struct child *child, char *argv[])
     int error;
 
     pthread_mutex_lock(&child->lock);
-    error = child->stopped ? -EINTR
-                           : program_start(argv, -1, STDERR_FILENO, -1, false, &child->pid);
+    error =
+        child->stopped ? -EINTR : program_start(argv, -1, STDERR_FILENO, -1, false, &child->pid);
     pthread_mutex_unlock(&child->lock);
     if (error)
         return error;

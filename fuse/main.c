@@ -65,8 +65,7 @@ static void unmount(struct mount *mount)
 
     if (!error)
         return;
-    log_line(LOG_WARNING, "%s is in use, and is taken away by a signal",
-             mount->options.mountpoint);
+    log_line(LOG_WARNING, "%s is in use, and is taken away by a signal", mount->options.mountpoint);
     view_stop(mount->view);
 }
 
@@ -197,7 +196,9 @@ static int prepare_files(struct mount *mount)
                  mount->name, mount->name);
         return -1;
     }
-    return fsck_recover(mount->volume, mount->name, mount->control, message) ? complain(message) : 0;
+    if (fsck_recover(mount->volume, mount->name, mount->control, message))
+        return complain(message);
+    return 0;
 }
 
 static int open_view(struct mount *mount)

@@ -92,7 +92,8 @@ static int set_suite(struct parse *parse, const char *value)
     g_free(parse->options->suite);
     parse->options->suite = g_strdup(value);
     if (!suite_by_name(value))
-        return refuse(parse, "suite=%s is unknown: it is aes-256-gcm, chacha20-poly1305, 3des or null",
+        return refuse(parse,
+                      "suite=%s is unknown: it is aes-256-gcm, chacha20-poly1305, 3des or null",
                       value);
     return 0;
 }
@@ -131,8 +132,9 @@ static int set_size(struct parse *parse, const char *name, const char *value, ui
 
     if (!g_ascii_isdigit(*value) || (*end && (!unit || end[1])) || size > max >> shift ||
         size << shift < min)
-        return refuse(parse, "%s=%s is not a size from %" G_GUINT64_FORMAT "K to %" G_GUINT64_FORMAT
-                             "K", name, value, min >> 10, max >> 10);
+        return refuse(parse,
+                      "%s=%s is not a size from %" G_GUINT64_FORMAT "K to %" G_GUINT64_FORMAT "K",
+                      name, value, min >> 10, max >> 10);
     *bytes = size << shift;
     return 0;
 }
@@ -141,8 +143,8 @@ static int set_segment(struct parse *parse, const char *value)
 {
     struct options *options = parse->options;
 
-    if (set_size(parse, "segment", value, WIRE_BLOCK_BYTES,
-                 WIRE_DATA_BLOCKS_MAX * WIRE_BLOCK_BYTES, &options->segment_bytes))
+    if (set_size(parse, "segment", value, WIRE_BLOCK_BYTES, WIRE_DATA_BLOCKS_MAX * WIRE_BLOCK_BYTES,
+                 &options->segment_bytes))
         return -1;
     if (options->segment_bytes % WIRE_BLOCK_BYTES)
         return refuse(parse, "segment=%s is not a multiple of 4K", value);
@@ -159,26 +161,29 @@ static const struct {
     const char *name;
     int (*set)(struct parse *parse, const char *value);
 } ours[] = {
-    {"key", set_key},           {"target_key", set_target_key},
-    {"view", set_view},         {"suite", set_suite},
-    {"prefetch", set_prefetch}, {"workers", set_workers},
-    {"segment", set_segment},   {"cache", set_cache},
+    {"key", set_key},         {"target_key", set_target_key}, {"view", set_view},
+    {"suite", set_suite},     {"prefetch", set_prefetch},     {"workers", set_workers},
+    {"segment", set_segment}, {"cache", set_cache},
 };
 
 /* ---- FUSE's and mount(8)'s options ---- */
 
 static const char *const for_fuse[] = {
-    "allow_other", "auto_unmount", "default_permissions", "suid", "nosuid", "dev", "nodev", "exec",
-    "noexec", "noatime", "nodiratime", "norelatime", "nostrictatime", "symfollow", "nosymfollow",
-    "async", "sync", "dirsync", "debug", NULL,
+    "allow_other",   "auto_unmount", "default_permissions",
+    "suid",          "nosuid",       "dev",
+    "nodev",         "exec",         "noexec",
+    "noatime",       "nodiratime",   "norelatime",
+    "nostrictatime", "symfollow",    "nosymfollow",
+    "async",         "sync",         "dirsync",
+    "debug",         NULL,
 };
 static const char *const for_fuse_with_value[] = {
     "fsname=", "subtype=", "context=", "fscontext=", "defcontext=", "rootcontext=", NULL,
 };
 /* What mount(8), fstab(5) and systemd.mount(5) read and hand on, and what is the default anyway. */
 static const char *const for_others[] = {
-    "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev",
-    "atime", "diratime", "relatime", "strictatime", NULL,
+    "defaults", "auto",    "noauto", "user",     "nouser",   "users",       "owner", "group",
+    "nofail",   "_netdev", "atime",  "diratime", "relatime", "strictatime", NULL,
 };
 static const char *const for_others_with_value[] = {"x-", "X-", "user=", "comment=", NULL};
 
@@ -221,12 +226,9 @@ static int set_option(struct parse *parse, const char *text)
 enum { SWITCH_FOREGROUND, SWITCH_HELP, SWITCH_VERSION };
 
 static const struct fuse_opt switches[] = {
-    FUSE_OPT_KEY("-f", SWITCH_FOREGROUND),
-    FUSE_OPT_KEY("-h", SWITCH_HELP),
-    FUSE_OPT_KEY("--help", SWITCH_HELP),
-    FUSE_OPT_KEY("-V", SWITCH_VERSION),
-    FUSE_OPT_KEY("--version", SWITCH_VERSION),
-    FUSE_OPT_END,
+    FUSE_OPT_KEY("-f", SWITCH_FOREGROUND),     FUSE_OPT_KEY("-h", SWITCH_HELP),
+    FUSE_OPT_KEY("--help", SWITCH_HELP),       FUSE_OPT_KEY("-V", SWITCH_VERSION),
+    FUSE_OPT_KEY("--version", SWITCH_VERSION), FUSE_OPT_END,
 };
 
 static int parse_one(void *data, const char *text, int key, struct fuse_args *rest)

@@ -16,18 +16,18 @@
 
 struct options {
     bool foreground;
-    char *source;     /* URL or IMAGE; NULL: the default image */
+    char *source; /* URL or IMAGE; NULL: the default image */
     bool is_url;
     struct url url;   /* where is_url */
     char *mountpoint; /* canonical */
     bool disk_view, read_only;
-    char *key_file;   /* NULL: the user's */
+    char *key_file; /* NULL: the user's */
     bool has_target_key;
     uint8_t target_key[ENCSAN_KEY_BYTES];
-    char *suite;      /* NULL: by agreement */
+    char *suite;             /* NULL: by agreement */
     unsigned depth, workers; /* 0: encsan.h's default, also below */
     size_t segment_bytes, cache_bytes;
-    bool allow_root;  /* then allow_other is not the default */
+    bool allow_root;       /* then allow_other is not the default */
     struct fuse_args fuse; /* for libfuse */
 };
 

@@ -70,8 +70,8 @@ int url_parse(const char *text, struct url *url, char *message, size_t size)
     else if (!is_number(parts[2], LUN_MAX))
         what = "LUN is not a number";
     if (what) {
-        snprintf(message, size, "%s: %s; a URL is iscsi://HOST[:PORT]/IQN/LUN",
-                 at ? at + 1 : text, what);
+        snprintf(message, size, "%s: %s; a URL is iscsi://HOST[:PORT]/IQN/LUN", at ? at + 1 : text,
+                 what);
         return -EINVAL;
     }
 

@@ -29,8 +29,8 @@ static void wake(int signal)
 {
 }
 
-struct view *view_mount(const struct fuse_lowlevel_ops *ops, void *userdata,
-                        struct fuse_args *args, const char *mountpoint)
+struct view *view_mount(const struct fuse_lowlevel_ops *ops, void *userdata, struct fuse_args *args,
+                        const char *mountpoint)
 {
     struct view *view = g_new0(struct view, 1);
 

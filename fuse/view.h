@@ -11,8 +11,8 @@ struct fuse_lowlevel_ops;
 struct view;
 
 /* Mounts. NULL on failure, which libfuse or fusermount3 has explained. */
-struct view *view_mount(const struct fuse_lowlevel_ops *ops, void *userdata,
-                        struct fuse_args *args, const char *mountpoint);
+struct view *view_mount(const struct fuse_lowlevel_ops *ops, void *userdata, struct fuse_args *args,
+                        const char *mountpoint);
 
 /* Serves until it is unmounted (0), view_stop is called (0), or the kernel's
  * device fails (-errno). */

@@ -63,9 +63,8 @@ int run_patiently(char *argv[])
 static int mount_view(const struct diskview *view, const char *folder)
 {
     g_autofree char *encsanfs = program_find_own("fuse", "encsanfs");
-    g_autofree char *options =
-        g_strdup_printf("%s%sview=disk", view->options ? view->options : "",
-                        view->options ? "," : "");
+    g_autofree char *options = g_strdup_printf("%s%sview=disk", view->options ? view->options : "",
+                                               view->options ? "," : "");
     char *argv[] = {encsanfs, (char *)view->source, (char *)folder, "-o", options, NULL};
     int status = run_patiently(argv);
 

@@ -11,7 +11,8 @@
 #include "tools.h"
 
 static const char usage[] =
-    "usage: encsan keygen FILE                              a new private key; prints the public one\n"
+    "usage: encsan keygen FILE                              a new private key; prints the public "
+    "one\n"
     "       encsan pubkey FILE                              the public key of a private one\n"
     "       encsan mkfs URL [-o option,...] [-- mke2fs options]\n"
     "       encsan fsck URL [-o option,...] [-- e2fsck options]\n"

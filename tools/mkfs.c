@@ -36,7 +36,8 @@ static char *read_type(int fd)
     while (fgets(line, sizeof(line), stream)) {
         const char *value = strchr(line, '=');
 
-        if (!type && value && (g_str_has_prefix(line, "TYPE=") || g_str_has_prefix(line, "PTTYPE=")))
+        if (!type && value &&
+            (g_str_has_prefix(line, "TYPE=") || g_str_has_prefix(line, "PTTYPE=")))
             type = g_strchomp(g_strdup(value + 1));
     }
     fclose(stream);

@@ -31,8 +31,8 @@ int unmount(const char *path, const struct unmounting *how);
 
 /* ---- diskview.c: a program that works on the disk view of a volume ---- */
 struct diskview {
-    const char *source;  /* URL or image */
-    const char *options; /* of encsanfs, or NULL */
+    const char *source;     /* URL or image */
+    const char *options;    /* of encsanfs, or NULL */
     char **program_options; /* NULL-terminated: what stood behind -- */
 };
 /* SOURCE [-o options] [-- program options]. 0, or EXIT_USAGE after saying `usage`. */

@@ -96,14 +96,14 @@ int unmount(const char *path, const struct unmounting *how)
         }
     }
     if (!daemon)
-        return fail("%s is unmounted, but its encsanfs had died; the next mount repairs what it can",
-                    mountpoint);
+        return fail(
+            "%s is unmounted, but its encsanfs had died; the next mount repairs what it can",
+            mountpoint);
     if (!how->lazy) /* else it ends with the last open file */
         status = wait_for_daemon(daemon, mountpoint);
     fclose(daemon);
     if (!status && how->verbose)
-        printf("%s unmounted%s\n", mountpoint,
-               how->lazy ? "" : ": everything is on the far disk");
+        printf("%s unmounted%s\n", mountpoint, how->lazy ? "" : ": everything is on the far disk");
     return status;
 }
 
