@@ -11,7 +11,7 @@
 
 struct url {
     char *target; /* HOST:PORT/IQN, as known_targets has it */
-    char *name;   /* iscsi://HOST:PORT/IQN/LUN without a password: for locks, logs, list of mounts */
+    char *name; /* iscsi://HOST:PORT/IQN/LUN without a password: for locks, logs, list of mounts */
 };
 
 /* Anything else is the path of a disk image. */
