@@ -7,7 +7,7 @@ start_target
 mkfs
 mnt
 seq 10000 >"$M/text"
-vi -es -u NONE -c 'set backup writebackup swapfile' -c '%s/1/one/g' -c 'wq' "$M/text" </dev/null ||
+vi -es -u NONE -c 'set backup writebackup swapfile backupskip=' -c '%s/1/one/g' -c 'wq' "$M/text" </dev/null ||
     fail "vi: exit status $?"
 seq 10000 | sed 's/1/one/g' | cmp - "$M/text" || fail "the text is not the one that vi wrote"
 mnt_anew
