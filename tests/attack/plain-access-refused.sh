@@ -3,7 +3,7 @@
 # A sealed LUN gives and takes nothing in the clear: stock initiators are refused, and nothing changes.
 . "$(dirname "$0")/common.sh"
 
-start_target 600M
+start_target 300M
 mkfs
 mnt
 echo secret >"$M/file"

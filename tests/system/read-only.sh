@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 
 make_tree "$T/tree"
-start_target
+start_target 300M
 mkfs
 mnt
 cp -a "$T/tree" "$M/"
