@@ -13,9 +13,10 @@
 
 #include "extents.h"
 
-#define FREE_RUNS_LOOKED_AT 64 /* and 4 more for each block wanted, before the longest has to do   \
-                                */
-#define BLOCK_MAPPED_RUN 4096  /* at most, since each of its blocks is looked up */
+#define FREE_RUNS_LOOKED_AT                                                                        \
+    64                        /* and 4 more for each block wanted, before the longest has to do    \
+                               */
+#define BLOCK_MAPPED_RUN 4096 /* at most, since each of its blocks is looked up */
 
 static bool has_extents(const struct inode *inode)
 {
@@ -43,28 +44,61 @@ static errcode_t lookup_block(struct fs *fs, struct inode *inode, uint64_t logic
                         physical);
 }
 
+/* The first block behind the hole at `logical` of which one pointer that is zero
+ * speaks: of a block, or of all that an absent indirect block would map. */
+static errcode_t skip_hole(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t *next)
+{
+    const uint64_t fan_out = fs->ext2->blocksize / sizeof(blk_t);
+    g_autofree blk_t *pointers = g_malloc(fs->ext2->blocksize);
+    uint64_t base = EXT2_NDIR_BLOCKS, span = fan_out;
+    unsigned level = 1;
+    blk_t pointer;
+
+    if (logical < EXT2_NDIR_BLOCKS) {
+        *next = logical + 1;
+        return 0;
+    }
+    for (; level < 3 && logical - base >= span; level++) {
+        base += span;
+        span *= fan_out;
+    }
+    pointer = inode->raw.i_block[EXT2_IND_BLOCK + level - 1];
+    for (; pointer && level > 0; level--) {
+        errcode_t err = ext2fs_read_ind_block(fs->ext2, pointer, pointers);
+
+        if (err)
+            return err;
+        span /= fan_out;
+        pointer = pointers[(logical - base) / span % fan_out];
+    }
+    *next = base + ((logical - base) / span + 1) * span;
+    return 0;
+}
+
 static errcode_t map_blocks(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
                             struct extent_run *run)
 {
-    uint64_t n;
+    uint64_t at = logical, end = logical + count;
     blk64_t physical;
     errcode_t err = lookup_block(fs, inode, logical, &run->physical);
 
-    if (err)
-        return err;
     run->logical = logical;
     run->hole = run->physical == 0;
     run->unwritten = false;
-    count = MIN(count, BLOCK_MAPPED_RUN);
-    for (n = 1; n < count; n++) {
-        err = lookup_block(fs, inode, logical + n, &physical);
-        if (err)
-            return err;
-        if (physical != (run->hole ? 0 : run->physical + n))
+    if (!run->hole)
+        end = MIN(end, logical + BLOCK_MAPPED_RUN);
+    while (!err) {
+        at++;
+        if (run->hole)
+            err = skip_hole(fs, inode, at - 1, &at);
+        if (err || at >= end)
+            break;
+        err = lookup_block(fs, inode, at, &physical);
+        if (physical != (run->hole ? 0 : run->physical + (at - logical)))
             break;
     }
-    run->count = n;
-    return 0;
+    run->count = MIN(at, end) - logical;
+    return err;
 }
 
 /* Enters the blocks one by one; *count: how many it became before an error. */
@@ -309,28 +343,17 @@ static errcode_t clear_blocks(struct fs *fs, struct inode *inode, const struct e
  * made here, and may leave empty indirect blocks, as is allowed. */
 static errcode_t punch_blocks(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t end)
 {
-    uint64_t mapped = (inode_size(inode) + fs->ext2->blocksize - 1) / fs->ext2->blocksize;
-    bool to_the_end = end >= mapped;
     struct extent_run run;
-    uint64_t at;
-    errcode_t err;
+    errcode_t err = 0;
 
-    for (at = logical; at < MIN(end, mapped); at += run.count) {
-        err = map_blocks(fs, inode, at, MIN(end, mapped) - at, &run);
-        if (err)
-            return err;
-        if (run.hole)
-            continue;
-        if (to_the_end)
-            bufcache_forget(fs->cache, run.physical, run.count);
-        else
+    if (end * fs->ext2->blocksize >= inode_size(inode))
+        return ext2fs_punch(fs->ext2, inode->ino, EXT2_INODE(&inode->raw), NULL, logical, ~0ULL);
+    for (; logical < end && !err; logical += run.count) {
+        err = map_blocks(fs, inode, logical, end - logical, &run);
+        if (!err && !run.hole)
             err = clear_blocks(fs, inode, &run);
-        if (err)
-            return err;
     }
-    if (!to_the_end)
-        return 0;
-    return ext2fs_punch(fs->ext2, inode->ino, EXT2_INODE(&inode->raw), NULL, logical, ~0ULL);
+    return err;
 }
 
 int alloc_punch(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count)
