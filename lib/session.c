@@ -43,7 +43,7 @@ struct transmission {
 
 struct session {
     struct iscsi_context *iscsi; /* NULL once lost */
-    char target[256]; /* IQN */
+    char target[MAX_STRING_SIZE + 1]; /* IQN */
     int lun;
     struct transmission *transmissions;
     unsigned slots;

@@ -34,9 +34,19 @@ struct fs {
     pthread_mutex_t lock;
     ext2_filsys ext2;
     struct bufcache *cache; /* metadata blocks: bufcache.c */
+    GThreadPool *pool;      /* requests: ops.c */
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
     bool read_only;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
+
+    /* ---- super.c's own; under the lock but for the thread ---- */
+    uint8_t *group_changed;  /* by group: its blocks were given or taken since the last write-back */
+    uint8_t *written_groups; /* the group descriptors as last written */
+    uint8_t *written_inodes; /* the inode bitmaps as last written, inodes_per_group / 8 bytes a group */
+    struct ext2_super_block written_super;
+    pthread_t writer;        /* writes metadata back now and then; there is none if read-only at open */
+    pthread_cond_t wake;     /* for the writer */
+    bool has_writer, stopping;
 };
 
 /* An inode that the kernel knows (FUSE's nodeid; root 1 is ext4's 2). */
@@ -46,6 +56,7 @@ struct inode {
     struct ext2_inode_large raw; /* the truth while the inode is here; inode_write puts it into the cache */
     struct data_lock data_lock; /* inode.c initialises and destroys it, data.c takes it */
     blk64_t goal;           /* where the next block of data wants to lie */
+    struct dir_index *index; /* directories: dir.c; NULL until it is needed */
 };
 
 /* ---- super.c ---- */
@@ -61,13 +72,15 @@ enum fs_state { FS_CLEAN, FS_NEEDS_FSCK, FS_REFUSED };
 enum fs_state fs_probe(struct encsan *volume, char message[ENCSAN_MESSAGE_BYTES]);
 /* Metadata to the volume, then flush: durable when it returns 0. Takes the lock for the first part. */
 int fs_sync(struct fs *fs);
-int fs_statfs(struct fs *fs, struct statvfs *st);
+int fs_statfs(struct fs *fs, struct statvfs *st); /* takes the lock */
 int fs_errno(errcode_t err); /* libext2fs's error -> -errno */
 
 /* ---- bufcache.c ---- (fs->lock held, but for bufcache_new and _free) */
 struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes);
 void bufcache_free(struct bufcache *cache);
 io_manager bufcache_io_manager(struct bufcache *cache);
+/* Fetches these blocks (sorted) side by side, in long runs. They stay until the next miss. 0 or -errno. */
+int bufcache_prefetch(struct bufcache *cache, const blk64_t *sorted, size_t count);
 /* Dirty blocks to the volume (staged, not flushed). 0 or -errno. */
 int bufcache_write_back(struct bufcache *cache);
 /* A block that becomes file data or is freed: its copy, dirty or not, is dropped. */
@@ -83,8 +96,17 @@ int inode_setattr(struct fs *fs, struct inode *inode, const struct stat *st, int
 void inode_touch(struct inode *inode, bool mtime); /* ctime, and mtime; in memory */
 /* The number of links fell to 0 while the kernel knows the inode: onto ext4's orphan list, so that e2fsck frees it after a crash. */
 int inode_orphan(struct fs *fs, struct inode *inode);
+/* Deletes the files on ext4's orphan list and forgets all inodes: the file system closes. */
+int inode_free_orphans(struct fs *fs);
 uint64_t inode_size(const struct inode *inode);
 void inode_set_size(struct inode *inode, uint64_t size);
+
+/* A fresh inode in use, known with one lookup, with mode, owner, times; no links yet. */
+int inode_new(struct fs *fs, struct inode *parent, mode_t mode, uid_t uid, gid_t gid, struct inode **made);
+/* One that inode_new made and that got no name: freed. */
+void inode_undo(struct fs *fs, struct inode *inode);
+/* Reads raw anew, after the library changed the inode by its number. */
+int inode_refresh(struct fs *fs, struct inode *inode);
 
 /* ---- dir.c ---- (fs->lock held); names are NUL-terminated; -errno */
 int dir_lookup(struct fs *fs, struct inode *dir, const char *name, ext2_ino_t *ino);
@@ -100,6 +122,7 @@ int dir_iterate(struct fs *fs, struct inode *dir, uint64_t offset,
                 int (*each)(void *opaque, const char *name, ext2_ino_t ino, int file_type,
                             uint64_t next_offset),
                 void *opaque);
+void dir_index_free(struct dir_index *index);
 int dir_readlink(struct fs *fs, struct inode *inode, char *buf, size_t size);
 
 /* ---- xattr.c ---- (fs->lock held) */

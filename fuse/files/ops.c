@@ -1,0 +1,799 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * FUSE's low-level operations: translation, and nothing else.
+ *
+ * FUSE's own threads never wait. Each request is copied into a job for a pool
+ * that has as many threads as there are requests; those may wait for the
+ * network, for fs->lock, for a data lock. Forgets go the same way.
+ *
+ * The kernel may cache everything for ever: nobody else writes the volume. So
+ * there is no OPEN and no RELEASE, and the life of an inode is its lookup
+ * count. FUSE's root is 1, ext4's is 2; all other numbers are the same.
+ */
+#define FUSE_USE_VERSION 314
+#include "fs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <fuse_lowlevel.h>
+
+#define FOREVER_S 1e9
+#define MAX_WRITE_BYTES (1u << 20)
+#define MAX_BACKGROUND 64
+#define READDIR_BYTES_MAX (128u << 10)
+
+struct ops_job {
+    void (*run)(struct fs *fs, struct ops_job *job);
+    struct fs *fs;
+    fuse_req_t req;
+    fuse_ino_t ino, new_ino;
+    char *name, *new_name; /* the job's */
+    void *data;            /* the job's */
+    size_t size;
+    off_t offset, length;
+    mode_t mode;
+    dev_t rdev;
+    uid_t uid;
+    gid_t gid;
+    unsigned flags;
+    struct stat attr;
+};
+
+static void job_free(struct ops_job *job)
+{
+    g_free(job->name);
+    g_free(job->new_name);
+    free(job->data);
+    g_free(job);
+}
+
+static void pool_run(gpointer data, gpointer opaque)
+{
+    struct ops_job *job = data;
+
+    job->run(job->fs, job);
+    job_free(job);
+}
+
+static void submit(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct ops_job *job),
+                   struct ops_job template)
+{
+    struct ops_job *job = g_memdup2(&template, sizeof template);
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+    job->run = run;
+    job->fs = fuse_req_userdata(req);
+    job->req = req;
+    job->ino = ino;
+    job->uid = ctx->uid;
+    job->gid = ctx->gid;
+    g_thread_pool_push(job->fs->pool, job, NULL); /* no limit of threads: fails only without memory, and then aborts */
+}
+
+/* ---- common ---- */
+
+static ext2_ino_t ext4_ino(fuse_ino_t ino)
+{
+    return ino == FUSE_ROOT_ID ? EXT2_ROOT_INO : (ext2_ino_t)ino;
+}
+
+/* An inode that the kernel names is in the table, but for the root at first. */
+static int known(struct fs *fs, fuse_ino_t ino, struct inode **inode)
+{
+    *inode = inode_find(fs, ext4_ino(ino));
+    if (*inode)
+        return 0;
+    return ino == FUSE_ROOT_ID ? inode_get(fs, EXT2_ROOT_INO, inode) : -ESTALE;
+}
+
+static int writable(const struct fs *fs)
+{
+    return fs->read_only || fs->error ? -EROFS : 0;
+}
+
+static int known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode)
+{
+    int error = writable(fs);
+
+    return error ? error : known(fs, ino, inode);
+}
+
+static void reply_error(struct ops_job *job, int error)
+{
+    fuse_reply_err(job->req, -error);
+}
+
+static void fill_entry(struct fs *fs, const struct inode *inode, struct fuse_entry_param *e)
+{
+    memset(e, 0, sizeof *e);
+    e->ino = inode->ino == EXT2_ROOT_INO ? FUSE_ROOT_ID : inode->ino;
+    e->generation = inode->raw.i_generation;
+    e->attr_timeout = e->entry_timeout = FOREVER_S;
+    inode_stat(fs, inode, &e->attr);
+}
+
+/* The caller has the inode with a lookup for the kernel. fs->lock not held. */
+static void reply_entry(struct ops_job *job, const struct fuse_entry_param *e)
+{
+    struct inode *inode;
+
+    if (fuse_reply_entry(job->req, e) == 0)
+        return;
+    /* the kernel did not get it: its lookup is given back */
+    pthread_mutex_lock(&job->fs->lock);
+    inode = inode_find(job->fs, ext4_ino(e->ino));
+    if (inode)
+        inode_put(job->fs, inode, 1);
+    pthread_mutex_unlock(&job->fs->lock);
+}
+
+static void reply_made(struct fs *fs, struct ops_job *job, int error, struct inode *inode)
+{
+    struct fuse_entry_param e;
+
+    if (!error)
+        fill_entry(fs, inode, &e);
+    pthread_mutex_unlock(&fs->lock);
+    if (error)
+        reply_error(job, error);
+    else
+        reply_entry(job, &e);
+}
+
+/* ---- lookup, forget, attributes ---- */
+
+static void run_lookup(struct fs *fs, struct ops_job *job)
+{
+    static const struct fuse_entry_param negative = {.entry_timeout = FOREVER_S};
+    struct inode *dir, *inode = NULL;
+    ext2_ino_t ino;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, job->ino, &dir);
+    if (!error)
+        error = dir_lookup(fs, dir, job->name, &ino);
+    if (!error)
+        error = inode_get(fs, ino, &inode);
+    if (error == -ENOENT) {
+        pthread_mutex_unlock(&fs->lock);
+        fuse_reply_entry(job->req, &negative);
+        return;
+    }
+    reply_made(fs, job, error, inode);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    submit(req, parent, run_lookup, (struct ops_job){.name = g_strdup(name)});
+}
+
+static void run_forget(struct fs *fs, struct ops_job *job)
+{
+    const struct fuse_forget_data *forgets = job->data;
+
+    pthread_mutex_lock(&fs->lock);
+    for (size_t i = 0; i < job->size; i++) {
+        struct inode *inode = inode_find(fs, ext4_ino(forgets[i].ino));
+
+        if (inode && forgets[i].ino != FUSE_ROOT_ID)
+            inode_put(fs, inode, forgets[i].nlookup);
+    }
+    pthread_mutex_unlock(&fs->lock);
+    fuse_reply_none(job->req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    struct fuse_forget_data *copy = g_memdup2(forgets, count * sizeof *forgets);
+
+    submit(req, 0, run_forget, (struct ops_job){.data = copy, .size = count});
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+    struct fuse_forget_data forget = {ino, nlookup};
+
+    op_forget_multi(req, 1, &forget);
+}
+
+static void reply_attr(struct fs *fs, struct ops_job *job, int error, const struct inode *inode)
+{
+    struct stat st;
+
+    if (!error)
+        inode_stat(fs, inode, &st);
+    pthread_mutex_unlock(&fs->lock);
+    if (error)
+        reply_error(job, error);
+    else
+        fuse_reply_attr(job->req, &st, FOREVER_S);
+}
+
+static void run_getattr(struct fs *fs, struct ops_job *job)
+{
+    struct inode *inode = NULL;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, job->ino, &inode);
+    reply_attr(fs, job, error, inode);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    submit(req, ino, run_getattr, (struct ops_job){0});
+}
+
+static void run_setattr(struct fs *fs, struct ops_job *job)
+{
+    int others = (int)job->flags & ~FUSE_SET_ATTR_SIZE;
+    struct inode *inode = NULL;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known_for_change(fs, job->ino, &inode);
+    if (!error && job->flags & FUSE_SET_ATTR_SIZE) {
+        pthread_mutex_unlock(&fs->lock);
+        error = data_truncate(fs, inode, (uint64_t)job->attr.st_size);
+        pthread_mutex_lock(&fs->lock);
+    }
+    if (!error && others)
+        error = inode_setattr(fs, inode, &job->attr, others);
+    reply_attr(fs, job, error, inode);
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                       struct fuse_file_info *fi)
+{
+    submit(req, ino, run_setattr, (struct ops_job){.attr = *attr, .flags = (unsigned)to_set});
+}
+
+static void run_statfs(struct fs *fs, struct ops_job *job)
+{
+    struct statvfs st;
+    int error = fs_statfs(fs, &st);
+
+    if (error)
+        reply_error(job, error);
+    else
+        fuse_reply_statfs(job->req, &st);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    submit(req, ino, run_statfs, (struct ops_job){0});
+}
+
+/* ---- names ---- */
+
+static void run_create(struct fs *fs, struct ops_job *job)
+{
+    struct inode *dir, *made = NULL;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known_for_change(fs, job->ino, &dir);
+    if (!error)
+        error = dir_create(fs, dir, job->name, job->mode, job->rdev, job->uid, job->gid,
+                           job->new_name, &made);
+    reply_made(fs, job, error, made);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    submit(req, parent, run_create,
+           (struct ops_job){.name = g_strdup(name), .mode = mode, .rdev = rdev});
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    submit(req, parent, run_create, (struct ops_job){.name = g_strdup(name), .mode = S_IFDIR | mode});
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    submit(req, parent, run_create,
+           (struct ops_job){.name = g_strdup(name), .new_name = g_strdup(target), .mode = S_IFLNK | 0777});
+}
+
+static void run_create_open(struct fs *fs, struct ops_job *job)
+{
+    const struct fuse_file_info fi = {.keep_cache = 1};
+    struct fuse_entry_param e;
+    struct inode *dir, *made = NULL;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known_for_change(fs, job->ino, &dir);
+    if (!error)
+        error = dir_create(fs, dir, job->name, job->mode, 0, job->uid, job->gid, NULL, &made);
+    if (!error)
+        fill_entry(fs, made, &e);
+    pthread_mutex_unlock(&fs->lock);
+    if (error) {
+        reply_error(job, error);
+        return;
+    }
+    if (fuse_reply_create(job->req, &e, &fi) == 0)
+        return;
+    pthread_mutex_lock(&fs->lock);
+    inode_put(fs, made, 1);
+    pthread_mutex_unlock(&fs->lock);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                      struct fuse_file_info *fi)
+{
+    submit(req, parent, run_create_open,
+           (struct ops_job){.name = g_strdup(name), .mode = S_IFREG | (mode & 07777)});
+}
+
+static void run_link(struct fs *fs, struct ops_job *job)
+{
+    struct inode *inode = NULL, *dir;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known_for_change(fs, job->ino, &inode);
+    if (!error)
+        error = known(fs, job->new_ino, &dir);
+    if (!error)
+        error = dir_link(fs, inode, dir, job->name);
+    if (!error)
+        inode->lookups++;
+    reply_made(fs, job, error, inode);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    submit(req, ino, run_link, (struct ops_job){.new_ino = parent, .name = g_strdup(name)});
+}
+
+static void remove_name(struct fs *fs, struct ops_job *job,
+                        int (*remove)(struct fs *fs, struct inode *dir, const char *name))
+{
+    struct inode *dir;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known_for_change(fs, job->ino, &dir);
+    if (!error)
+        error = remove(fs, dir, job->name);
+    pthread_mutex_unlock(&fs->lock);
+    reply_error(job, error);
+}
+
+static void run_unlink(struct fs *fs, struct ops_job *job)
+{
+    remove_name(fs, job, dir_unlink);
+}
+
+static void run_rmdir(struct fs *fs, struct ops_job *job)
+{
+    remove_name(fs, job, dir_rmdir);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    submit(req, parent, run_unlink, (struct ops_job){.name = g_strdup(name)});
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    submit(req, parent, run_rmdir, (struct ops_job){.name = g_strdup(name)});
+}
+
+static void run_rename(struct fs *fs, struct ops_job *job)
+{
+    struct inode *dir, *new_dir;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known_for_change(fs, job->ino, &dir);
+    if (!error)
+        error = known(fs, job->new_ino, &new_dir);
+    if (!error)
+        error = dir_rename(fs, dir, job->name, new_dir, job->new_name, job->flags);
+    pthread_mutex_unlock(&fs->lock);
+    reply_error(job, error);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                      const char *new_name, unsigned flags)
+{
+    submit(req, parent, run_rename,
+           (struct ops_job){.name = g_strdup(name), .new_ino = new_parent,
+                            .new_name = g_strdup(new_name), .flags = flags});
+}
+
+static void run_readlink(struct fs *fs, struct ops_job *job)
+{
+    char target[ENCSAN_BLOCK_BYTES];
+    struct inode *inode;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, job->ino, &inode);
+    if (!error)
+        error = dir_readlink(fs, inode, target, sizeof target);
+    pthread_mutex_unlock(&fs->lock);
+    if (error)
+        reply_error(job, error);
+    else
+        fuse_reply_readlink(job->req, target);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    submit(req, ino, run_readlink, (struct ops_job){0});
+}
+
+/* ---- listing ---- */
+
+struct listing {
+    struct fs *fs;
+    struct ops_job *job;
+    char *buf;
+    size_t size, used;
+    bool plus;
+};
+
+static mode_t type_mode(int type)
+{
+    static const mode_t modes[] = {[EXT2_FT_REG_FILE] = S_IFREG, [EXT2_FT_DIR] = S_IFDIR,
+                                   [EXT2_FT_CHRDEV] = S_IFCHR,   [EXT2_FT_BLKDEV] = S_IFBLK,
+                                   [EXT2_FT_FIFO] = S_IFIFO,     [EXT2_FT_SOCK] = S_IFSOCK,
+                                   [EXT2_FT_SYMLINK] = S_IFLNK};
+
+    return type >= 0 && (size_t)type < G_N_ELEMENTS(modes) ? modes[type] : 0;
+}
+
+static bool add_plain(struct listing *l, const char *name, ext2_ino_t ino, int type, uint64_t next)
+{
+    const struct stat st = {.st_ino = ino, .st_mode = type_mode(type)};
+    size_t len = fuse_add_direntry(l->job->req, l->buf + l->used, l->size - l->used, name, &st,
+                                   (off_t)next);
+
+    if (len > l->size - l->used)
+        return false;
+    l->used += len;
+    return true;
+}
+
+/* With its attributes, and a lookup; a name that can't be read is listed without. */
+static bool add_plus(struct listing *l, const char *name, ext2_ino_t ino, int type, uint64_t next)
+{
+    struct fuse_entry_param e = {.attr = {.st_ino = ino, .st_mode = type_mode(type)}};
+    bool dot = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+    struct inode *inode = NULL;
+    size_t len;
+
+    if (!dot && inode_get(l->fs, ino, &inode) == 0)
+        fill_entry(l->fs, inode, &e);
+    len = fuse_add_direntry_plus(l->job->req, l->buf + l->used, l->size - l->used, name, &e,
+                                 (off_t)next);
+    if (len > l->size - l->used) {
+        if (inode)
+            inode_put(l->fs, inode, 1);
+        return false;
+    }
+    l->used += len;
+    return true;
+}
+
+static int add_entry(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t next)
+{
+    struct listing *l = opaque;
+
+    return !(l->plus ? add_plus : add_plain)(l, name, ino, type, next);
+}
+
+static void list(struct fs *fs, struct ops_job *job, bool plus)
+{
+    size_t size = MIN(job->size, READDIR_BYTES_MAX);
+    struct listing l = {fs, job, g_malloc(size), size, 0, plus};
+    struct inode *dir;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, job->ino, &dir);
+    if (!error)
+        error = dir_iterate(fs, dir, (uint64_t)job->offset, add_entry, &l);
+    pthread_mutex_unlock(&fs->lock);
+    if (error && l.used == 0)
+        reply_error(job, error);
+    else
+        fuse_reply_buf(job->req, l.buf, l.used);
+    g_free(l.buf);
+}
+
+static void run_readdir(struct fs *fs, struct ops_job *job)
+{
+    list(fs, job, false);
+}
+
+static void run_readdirplus(struct fs *fs, struct ops_job *job)
+{
+    list(fs, job, true);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                       struct fuse_file_info *fi)
+{
+    submit(req, ino, run_readdir, (struct ops_job){.size = size, .offset = offset});
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                           struct fuse_file_info *fi)
+{
+    submit(req, ino, run_readdirplus, (struct ops_job){.size = size, .offset = offset});
+}
+
+/* ---- data ---- */
+
+struct read_reply {
+    fuse_req_t req;
+    void *buf;
+};
+
+static void read_done(void *opaque, int error, size_t got)
+{
+    struct read_reply *r = opaque;
+
+    if (error)
+        fuse_reply_err(r->req, -error);
+    else
+        fuse_reply_buf(r->req, r->buf, got);
+    free(r->buf);
+    g_free(r);
+}
+
+static void run_read(struct fs *fs, struct ops_job *job)
+{
+    struct read_reply *r;
+    struct inode *inode;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, job->ino, &inode);
+    pthread_mutex_unlock(&fs->lock);
+    if (error) {
+        reply_error(job, error);
+        return;
+    }
+    r = g_new(struct read_reply, 1);
+    r->req = job->req;
+    if (posix_memalign(&r->buf, ENCSAN_BLOCK_BYTES, MAX(job->size, 1)) != 0) {
+        g_free(r);
+        reply_error(job, -ENOMEM);
+        return;
+    }
+    data_read(fs, inode, r->buf, job->size, (uint64_t)job->offset, read_done, r);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    submit(req, ino, run_read, (struct ops_job){.size = size, .offset = offset});
+}
+
+static void run_write(struct fs *fs, struct ops_job *job)
+{
+    struct inode *inode;
+    ssize_t written;
+
+    pthread_mutex_lock(&fs->lock);
+    written = known_for_change(fs, job->ino, &inode);
+    pthread_mutex_unlock(&fs->lock);
+    if (written == 0)
+        written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
+    if (written < 0)
+        reply_error(job, (int)written);
+    else
+        fuse_reply_write(job->req, (size_t)written);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
+                     struct fuse_file_info *fi)
+{
+    void *copy = malloc(MAX(size, 1)); /* libfuse takes its buffer back when this returns */
+
+    if (!copy) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    memcpy(copy, buf, size);
+    submit(req, ino, run_write, (struct ops_job){.data = copy, .size = size, .offset = offset});
+}
+
+static void run_fsync(struct fs *fs, struct ops_job *job)
+{
+    reply_error(job, fs_sync(fs));
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    submit(req, ino, run_fsync, (struct ops_job){0});
+}
+
+static void run_fallocate(struct fs *fs, struct ops_job *job)
+{
+    struct inode *inode;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known_for_change(fs, job->ino, &inode);
+    pthread_mutex_unlock(&fs->lock);
+    if (!error)
+        error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
+                               (uint64_t)job->length);
+    reply_error(job, error);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                         struct fuse_file_info *fi)
+{
+    submit(req, ino, run_fallocate,
+           (struct ops_job){.mode = (mode_t)mode, .offset = offset, .length = length});
+}
+
+static void run_lseek(struct fs *fs, struct ops_job *job)
+{
+    struct inode *inode;
+    uint64_t found;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, job->ino, &inode);
+    pthread_mutex_unlock(&fs->lock);
+    if (!error)
+        error = data_seek(fs, inode, (uint64_t)job->offset, (int)job->flags, &found);
+    if (error)
+        reply_error(job, error);
+    else
+        fuse_reply_lseek(job->req, (off_t)found);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+                     struct fuse_file_info *fi)
+{
+    submit(req, ino, run_lseek, (struct ops_job){.offset = offset, .flags = (unsigned)whence});
+}
+
+/* ---- extended attributes ---- */
+
+static void reply_value(struct ops_job *job, ssize_t result, const char *value)
+{
+    if (result < 0)
+        reply_error(job, (int)result);
+    else if (job->size == 0)
+        fuse_reply_xattr(job->req, (size_t)result);
+    else
+        fuse_reply_buf(job->req, value, (size_t)result);
+}
+
+static void run_getxattr(struct fs *fs, struct ops_job *job)
+{
+    g_autofree char *value = g_malloc(job->size);
+    struct inode *inode;
+    ssize_t result;
+
+    pthread_mutex_lock(&fs->lock);
+    result = known(fs, job->ino, &inode);
+    if (result == 0)
+        result = job->name ? xattr_get(fs, inode, job->name, value, job->size)
+                           : xattr_list(fs, inode, value, job->size);
+    pthread_mutex_unlock(&fs->lock);
+    reply_value(job, result, value);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    submit(req, ino, run_getxattr, (struct ops_job){.name = g_strdup(name), .size = size});
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    submit(req, ino, run_getxattr, (struct ops_job){.size = size});
+}
+
+static void run_setxattr(struct fs *fs, struct ops_job *job)
+{
+    struct inode *inode;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known_for_change(fs, job->ino, &inode);
+    if (!error)
+        error = job->data ? xattr_set(fs, inode, job->name, job->data, job->size, (int)job->flags)
+                          : xattr_remove(fs, inode, job->name);
+    pthread_mutex_unlock(&fs->lock);
+    reply_error(job, error);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+                        size_t size, int flags)
+{
+    void *copy = malloc(size + 1);
+
+    if (!copy) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    memcpy(copy, value, size);
+    submit(req, ino, run_setxattr,
+           (struct ops_job){.name = g_strdup(name), .data = copy, .size = size, .flags = (unsigned)flags});
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    submit(req, ino, run_setxattr, (struct ops_job){.name = g_strdup(name)});
+}
+
+/* ---- the session ---- */
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+    struct fs *fs = userdata;
+
+    conn->want &= ~(unsigned)(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_READ | FUSE_CAP_WRITEBACK_CACHE |
+                              FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS_AUTO |
+                              FUSE_CAP_SPLICE_READ);
+    conn->want |= conn->capable & (FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
+                                   FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS |
+                                   FUSE_CAP_EXPORT_SUPPORT);
+    conn->max_write = MAX_WRITE_BYTES;
+    conn->max_background = MAX_BACKGROUND;
+    fs->pool = g_thread_pool_new(pool_run, NULL, -1, FALSE, NULL);
+}
+
+/* Requests that run are answered first. */
+static void op_destroy(void *userdata)
+{
+    struct fs *fs = userdata;
+
+    if (fs->pool)
+        g_thread_pool_free(fs->pool, FALSE, TRUE);
+    fs->pool = NULL;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, ENOSYS); /* the kernel asks once, and never again */
+}
+
+const struct fuse_lowlevel_ops files_ops = {
+    .init = op_init,
+    .destroy = op_destroy,
+    .lookup = op_lookup,
+    .forget = op_forget,
+    .forget_multi = op_forget_multi,
+    .getattr = op_getattr,
+    .setattr = op_setattr,
+    .readlink = op_readlink,
+    .mknod = op_mknod,
+    .mkdir = op_mkdir,
+    .unlink = op_unlink,
+    .rmdir = op_rmdir,
+    .symlink = op_symlink,
+    .rename = op_rename,
+    .link = op_link,
+    .open = op_open,
+    .opendir = op_open,
+    .create = op_create,
+    .read = op_read,
+    .write = op_write,
+    .fsync = op_fsync,
+    .fsyncdir = op_fsync,
+    .readdir = op_readdir,
+    .readdirplus = op_readdirplus,
+    .statfs = op_statfs,
+    .getxattr = op_getxattr,
+    .setxattr = op_setxattr,
+    .listxattr = op_listxattr,
+    .removexattr = op_removexattr,
+    .fallocate = op_fallocate,
+    .lseek = op_lseek,
+};
