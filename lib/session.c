@@ -238,7 +238,7 @@ static int log_in(struct session *s, const char *url, const char *initiator_name
                   size_t size)
 {
     struct iscsi_url *parsed;
-    char why[256];
+    char why[512];
     int result;
 
     s->iscsi = iscsi_create_context(initiator_name);
