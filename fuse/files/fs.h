@@ -55,7 +55,6 @@ struct inode {
     uint64_t lookups;       /* FUSE's lookup count; 0: freed, and if it has no links the file too */
     struct ext2_inode_large raw; /* the truth while the inode is here; inode_write puts it into the cache */
     struct data_lock data_lock; /* inode.c initialises and destroys it, data.c takes it */
-    blk64_t goal;           /* where the next block of data wants to lie */
     struct dir_index *index; /* directories: dir.c; NULL until it is needed */
 };
 
