@@ -5,8 +5,9 @@
 
 start_target
 mkfs
-PATH=$(dirname "$ENCSANFS"):$PATH
-export PATH
+say "installed, as far as mount(8) sees"
+mount -t tmpfs tmpfs /usr/local/sbin
+ln -s "$ENCSANFS" /usr/local/sbin/encsanfs
 mount -t fuse.encsanfs "$URL" "$M" -o "key=$KEY,target_key=$TARGET_KEY"
 mounted "$M" || fail "not mounted"
 grep -q " $M .* fuse.encsanfs " /proc/self/mountinfo || fail "another type: $(grep " $M " /proc/self/mountinfo)"
@@ -22,4 +23,5 @@ echo "$URL $M fuse.encsanfs noauto,_netdev,key=$KEY,target_key=$TARGET_KEY 0 0" 
 mount --fstab "$T/fstab" "$M"
 [ "$(cat "$M/file")" = one ] || fail "the file"
 umnt
+umount /usr/local/sbin
 check_disk
