@@ -331,26 +331,32 @@ static void serve(struct target *target, int listener, int signals)
     }
 }
 
-/* Everything that was written goes onto the disk. */
+/* Everything that was written goes onto the disk. 0, or 1 if it could not. */
+static int close_lun(struct lun *lun)
+{
+    int error = 0;
+
+    if (lun->lease)
+        lease_free(lun->lease);
+    if (lun->backend) {
+        error = lun->backend->ops->flush(lun->backend);
+        if (error)
+            target_log("LUN %u: %s", lun->number, strerror(-error));
+        lun->backend->ops->close(lun->backend);
+    }
+    g_free(lun);
+    return error ? 1 : 0;
+}
+
 static int finish(struct target *target)
 {
     int status = 0;
 
     conn_close_all();
-    workers_free(target->workers);
-    for (unsigned i = 0; i < target->lun_count; i++) {
-        struct lun *lun = target->luns[i];
-        int error = lun->backend->ops->flush(lun->backend);
-
-        if (error) {
-            target_log("LUN %u: %s", lun->number, strerror(-error));
-            status = 1;
-        }
-        if (lun->lease)
-            lease_free(lun->lease);
-        lun->backend->ops->close(lun->backend);
-        g_free(lun);
-    }
+    if (target->workers)
+        workers_free(target->workers);
+    for (unsigned i = 0; i < target->lun_count; i++)
+        status |= close_lun(target->luns[i]);
     g_free(target->allowed);
     return status;
 }
@@ -368,12 +374,33 @@ static int block_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
+/* From the options to the end; `target` is finished by the caller. */
+static int run(struct target *target, int signals)
+{
+    int status = take_options(target), listener;
+
+    if (status)
+        return status;
+    listener = open_listener(&status);
+    if (listener < 0)
+        return status;
+    target->workers = workers_new("encsan-open", 0);
+    if (!target->workers || signals < 0 || print_urls(target, listener) != 0) {
+        target_log("cannot start: %s", strerror(errno));
+        close(listener);
+        return 1;
+    }
+    serve(target, listener, signals);
+    close(listener);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_autoptr(GError) error = NULL;
     struct target target = {0};
-    int status, listener, signals;
+    int status;
 
     g_option_context_add_main_entries(context, entries, NULL);
     g_option_context_set_summary(context, "Serves disks over iSCSI, sealed. encsan-target(8)");
@@ -385,19 +412,6 @@ int main(int argc, char **argv)
     }
     if (argc > 1)
         return usage("%s: not an option", argv[1]);
-    signals = block_signals();
-    status = take_options(&target);
-    if (status)
-        return status;
-    listener = open_listener(&status);
-    if (listener < 0)
-        return status;
-    target.workers = workers_new("encsan-open", 0);
-    if (!target.workers || signals < 0 || print_urls(&target, listener) != 0) {
-        target_log("cannot start: %s", strerror(errno));
-        return 1;
-    }
-    serve(&target, listener, signals);
-    close(listener);
-    return finish(&target);
+    status = run(&target, block_signals());
+    return finish(&target) | status;
 }

@@ -421,6 +421,12 @@ static int replace_name(struct fs *fs, struct inode *dir, const char *name, ext2
 
 /* ---- lookup and listing ---- */
 
+static int check_name(const char *name)
+{
+    return strlen(name) > NAME_BYTES_MAX ? -ENAMETOOLONG : 0;
+}
+
+
 static int parent_of(struct fs *fs, struct inode *dir, ext2_ino_t *ino)
 {
     uint8_t buf[ENCSAN_BLOCK_BYTES];
@@ -436,8 +442,10 @@ static int parent_of(struct fs *fs, struct inode *dir, ext2_ino_t *ino)
 int dir_lookup(struct fs *fs, struct inode *dir, const char *name, ext2_ino_t *ino)
 {
     const struct place *place;
-    int error = load(fs, dir);
+    int error = check_name(name);
 
+    if (!error)
+        error = load(fs, dir);
     if (error)
         return error;
     if (strcmp(name, ".") == 0) {
@@ -485,11 +493,6 @@ int dir_iterate(struct fs *fs, struct inode *dir, uint64_t offset,
 }
 
 /* ---- creation ---- */
-
-static int check_name(const char *name)
-{
-    return strlen(name) > NAME_BYTES_MAX ? -ENAMETOOLONG : 0;
-}
 
 /* A directory has a link from itself and one from each subdirectory; past
  * LINKS_MAX ext4 says 1 (dir_nlink), which means "many". */

@@ -34,7 +34,9 @@ struct fs {
     pthread_mutex_t lock;
     ext2_filsys ext2;
     struct bufcache *cache; /* metadata blocks: bufcache.c */
-    GThreadPool *pool;      /* requests: ops.c */
+    GThreadPool *pool, *forgets; /* requests: ops.c */
+    unsigned reads;         /* that the volume has, and that will be answered */
+    pthread_cond_t no_reads;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
     bool read_only;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */

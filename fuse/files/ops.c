@@ -4,7 +4,8 @@
  *
  * FUSE's own threads never wait. Each request is copied into a job for a pool
  * that has as many threads as there are requests; those may wait for the
- * network, for fs->lock, for a data lock. Forgets go the same way.
+ * network, for fs->lock, for a data lock. Forgets, of which there may be very
+ * many, follow each other on one thread.
  *
  * The kernel may cache everything for ever: nobody else writes the volume. So
  * there is no OPEN and no RELEASE, and the life of an inode is its lookup
@@ -22,6 +23,7 @@
 #define MAX_WRITE_BYTES (1u << 20)
 #define MAX_BACKGROUND 64
 #define READDIR_BYTES_MAX (128u << 10)
+#define IDLE_THREADS_MAX 16
 
 struct ops_job {
     void (*run)(struct fs *fs, struct ops_job *job);
@@ -56,8 +58,9 @@ static void pool_run(gpointer data, gpointer opaque)
     job_free(job);
 }
 
-static void submit(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct ops_job *job),
-                   struct ops_job template)
+static struct ops_job *job_new(fuse_req_t req, fuse_ino_t ino,
+                               void (*run)(struct fs *fs, struct ops_job *job),
+                               struct ops_job template)
 {
     struct ops_job *job = g_memdup2(&template, sizeof template);
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
@@ -68,7 +71,15 @@ static void submit(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, st
     job->ino = ino;
     job->uid = ctx->uid;
     job->gid = ctx->gid;
-    g_thread_pool_push(job->fs->pool, job, NULL); /* no limit of threads: fails only without memory, and then aborts */
+    return job;
+}
+
+static void submit(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct ops_job *job),
+                   struct ops_job template)
+{
+    struct ops_job *job = job_new(req, ino, run, template);
+
+    g_thread_pool_push(job->fs->pool, job, NULL); /* where no thread can start, it waits for one */
 }
 
 /* ---- common ---- */
@@ -188,7 +199,9 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 {
     struct fuse_forget_data *copy = g_memdup2(forgets, count * sizeof *forgets);
 
-    submit(req, 0, run_forget, (struct ops_job){.data = copy, .size = count});
+    struct ops_job *job = job_new(req, 0, run_forget, (struct ops_job){.data = copy, .size = count});
+
+    g_thread_pool_push(job->fs->forgets, job, NULL);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
@@ -534,9 +547,19 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 /* ---- data ---- */
 
 struct read_reply {
+    struct fs *fs;
     fuse_req_t req;
     void *buf;
 };
+
+static void count_read(struct fs *fs, int change)
+{
+    pthread_mutex_lock(&fs->lock);
+    fs->reads += (unsigned)change;
+    if (fs->reads == 0)
+        pthread_cond_broadcast(&fs->no_reads);
+    pthread_mutex_unlock(&fs->lock);
+}
 
 static void read_done(void *opaque, int error, size_t got)
 {
@@ -546,6 +569,7 @@ static void read_done(void *opaque, int error, size_t got)
         fuse_reply_err(r->req, -error);
     else
         fuse_reply_buf(r->req, r->buf, got);
+    count_read(r->fs, -1);
     free(r->buf);
     g_free(r);
 }
@@ -564,12 +588,14 @@ static void run_read(struct fs *fs, struct ops_job *job)
         return;
     }
     r = g_new(struct read_reply, 1);
+    r->fs = fs;
     r->req = job->req;
     if (posix_memalign(&r->buf, ENCSAN_BLOCK_BYTES, MAX(job->size, 1)) != 0) {
         g_free(r);
         reply_error(job, -ENOMEM);
         return;
     }
+    count_read(fs, +1);
     data_read(fs, inode, r->buf, job->size, (uint64_t)job->offset, read_done, r);
 }
 
@@ -740,13 +766,15 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
     conn->want &= ~(unsigned)(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_READ | FUSE_CAP_WRITEBACK_CACHE |
                               FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS_AUTO |
-                              FUSE_CAP_SPLICE_READ);
+                              FUSE_CAP_SPLICE_READ | FUSE_CAP_HANDLE_KILLPRIV);
     conn->want |= conn->capable & (FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
                                    FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS |
                                    FUSE_CAP_EXPORT_SUPPORT);
     conn->max_write = MAX_WRITE_BYTES;
     conn->max_background = MAX_BACKGROUND;
+    g_thread_pool_set_max_unused_threads(IDLE_THREADS_MAX);
     fs->pool = g_thread_pool_new(pool_run, NULL, -1, FALSE, NULL);
+    fs->forgets = g_thread_pool_new(pool_run, NULL, 1, FALSE, NULL);
 }
 
 /* Requests that run are answered first. */
@@ -754,9 +782,15 @@ static void op_destroy(void *userdata)
 {
     struct fs *fs = userdata;
 
-    if (fs->pool)
-        g_thread_pool_free(fs->pool, FALSE, TRUE);
-    fs->pool = NULL;
+    if (!fs->pool)
+        return;
+    g_thread_pool_free(fs->pool, FALSE, TRUE);
+    g_thread_pool_free(fs->forgets, FALSE, TRUE);
+    fs->pool = fs->forgets = NULL;
+    pthread_mutex_lock(&fs->lock);
+    while (fs->reads)
+        pthread_cond_wait(&fs->no_reads, &fs->lock);
+    pthread_mutex_unlock(&fs->lock);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

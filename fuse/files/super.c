@@ -576,6 +576,7 @@ static void fs_free(struct fs *fs)
     bufcache_free(fs->cache);
     g_hash_table_destroy(fs->inodes);
     pthread_cond_destroy(&fs->wake);
+    pthread_cond_destroy(&fs->no_reads);
     pthread_mutex_destroy(&fs->lock);
     g_free(fs->group_changed);
     g_free(fs->written_groups);
@@ -595,6 +596,7 @@ static struct fs *fs_new(struct encsan *volume, bool read_only)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&fs->wake, &attr);
     pthread_condattr_destroy(&attr);
+    pthread_cond_init(&fs->no_reads, NULL);
     fs->inodes = g_hash_table_new(g_direct_hash, g_direct_equal);
     fs->cache = bufcache_new(volume, CACHE_BYTES);
     return fs;
