@@ -133,7 +133,7 @@ static void *hand_on(void *opaque)
     char line[ENCSAN_MESSAGE_BYTES];
 
     while (fgets(line, sizeof(line), embedded->output))
-        log_line(LOG_NOTICE, "%s", g_strchomp(line));
+        log_line(LOG_INFO, "%s", g_strchomp(line));
     return NULL;
 }
 

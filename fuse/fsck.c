@@ -97,7 +97,7 @@ static int check_through(struct view *view, const char *mountpoint, struct contr
     if (error)
         return -error;
     status = run_e2fsck(mountpoint, control);
-    error = mountpoint_unmount(mountpoint, 0);
+    error = mountpoint_unmount(mountpoint, false, false);
     if (error)
         view_stop(view);
     pthread_join(server, NULL);

@@ -4,16 +4,16 @@
 
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <fuse_log.h>
 
-static atomic_bool syslog_only; /* set once, before the parent process is told to go */
+/* What goes to the system's log: nothing, what only informs, or all. */
+static atomic_int least_urgent_on_stderr = LOG_DEBUG;
 
 static void log_text(int priority, const char *text)
 {
-    if (atomic_load(&syslog_only))
+    if (priority > atomic_load(&least_urgent_on_stderr))
         syslog(priority, "%s", text);
     else
         fprintf(stderr, "encsanfs: %s\n", text);
@@ -32,8 +32,7 @@ void log_line(int priority, const char *format, ...)
 
 void log_to_syslog(void)
 {
-    openlog("encsanfs", LOG_PID, LOG_DAEMON);
-    atomic_store(&syslog_only, true);
+    atomic_store(&least_urgent_on_stderr, -1);
 }
 
 void log_volume(void *opaque, const char *line)
@@ -49,7 +48,10 @@ static void log_fuse(enum fuse_log_level level, const char *format, va_list args
     log_text((int)level, g_strchomp(text));
 }
 
-void log_take_fuse(void)
+void log_start(bool foreground)
 {
+    openlog("encsanfs", LOG_PID, LOG_DAEMON);
+    if (!foreground)
+        atomic_store(&least_urgent_on_stderr, LOG_NOTICE);
     fuse_set_log_func(log_fuse);
 }

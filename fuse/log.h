@@ -6,19 +6,21 @@
 #ifndef ENCSAN_LOG_H
 #define ENCSAN_LOG_H
 
+#include <stdbool.h>
 #include <syslog.h>
 #include <glib.h>
 
 /* One line, without a newline; priority as in syslog(3). */
 void log_line(int priority, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
+/* What libfuse has to say comes here from now on, too. What only informs is for
+ * the log of a mount, not for the terminal of who waits for it: with -f they are one. */
+void log_start(bool foreground);
+
 /* From now on to the system's log. */
 void log_to_syslog(void);
 
 /* encsan_options.log */
 void log_volume(void *opaque, const char *line);
-
-/* What libfuse has to say comes here too. */
-void log_take_fuse(void);
 
 #endif

@@ -61,7 +61,7 @@ struct mount {
 
 static void unmount(struct mount *mount)
 {
-    int error = mountpoint_unmount(mount->options.mountpoint, 0);
+    int error = mountpoint_unmount(mount->options.mountpoint, false, false);
 
     if (!error)
         return;
@@ -208,6 +208,7 @@ static int open_view(struct mount *mount)
 
     if (options_finish_fuse(options, mount->name))
         return complain(g_strerror(ENOMEM));
+    mountpoint_register(options->mountpoint, mount->name, options->is_url);
     if (options->disk_view) {
         mount->disk = disk_new(mount->volume, options->read_only);
         if (!mount->disk)
@@ -340,12 +341,12 @@ int main(int argc, char *argv[])
 
     if (own_files())
         return 1;
-    log_take_fuse();
     status = options_read(&mount.options, argc, argv);
     if (status != OPTIONS_GO) {
         options_clear(&mount.options);
         return status;
     }
+    log_start(mount.options.foreground);
     if (!mount.options.foreground) {
         status = daemon_fork();
         if (status) {

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/mount.h>
 #include <glib.h>
 
 #include "folders.h"
@@ -77,15 +76,60 @@ bool mountpoint_find(const char *mountpoint, uid_t *user)
     return found;
 }
 
-int mountpoint_unmount(const char *mountpoint, int flags)
+/* libmount's list of what /proc/self/mountinfo does not have: lines SRC=… TARGET=… ROOT=… */
+static bool is_registered(const char *mountpoint, const char *name)
 {
-    char *lazy[] = {"fusermount3", "-u", "-z", "--", (char *)mountpoint, NULL};
-    char *plain[] = {"fusermount3", "-u", "--", (char *)mountpoint, NULL};
+    g_autofree char *text = NULL;
+    g_autofree char *fields = g_strdup_printf("SRC=%s TARGET=%s ", name, mountpoint);
 
-    if (geteuid() == 0)
-        return umount2(mountpoint, UMOUNT_NOFOLLOW | flags) ? -errno : 0;
+    return g_file_get_contents("/run/mount/utab", &text, NULL, NULL) && strstr(text, fields);
+}
 
-    int status = program_run(flags & MNT_DETACH ? lazy : plain, -1, -1, -1);
+/* root's umount(8) asks statfs(2) what is mounted, hears "fuse" and looks no
+ * further, unless libmount's list knows the mount point. mount(8) writes the
+ * list, and with -f nothing else. */
+void mountpoint_register(const char *mountpoint, const char *name, bool network)
+{
+    char *options = network ? "_netdev,uhelper=" MOUNTPOINT_TYPE : "uhelper=" MOUNTPOINT_TYPE;
+    char *argv[] = {"mount",      "-f",
+                    "-i",         "-c",
+                    "-t",         MOUNTPOINT_TYPE,
+                    "-o",         options,
+                    (char *)name, (char *)mountpoint,
+                    NULL};
+    int null;
+
+    if (geteuid() != 0 || is_registered(mountpoint, name))
+        return;
+    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return;
+    program_run(argv, null, null, null);
+    close(null);
+}
+
+int mountpoint_unmount(const char *mountpoint, bool lazy, bool force)
+{
+    g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    bool root = geteuid() == 0;
+
+    if (root) { /* not umount2(2), which would leave the mount in libmount's list */
+        g_ptr_array_add(argv, "umount");
+        g_ptr_array_add(argv, "-i"); /* without umount.fuse.encsanfs, which may be us */
+        g_ptr_array_add(argv, "-c");
+    } else {
+        g_ptr_array_add(argv, "fusermount3");
+        g_ptr_array_add(argv, "-u");
+    }
+    if (lazy)
+        g_ptr_array_add(argv, root ? "-l" : "-z");
+    if (force && root)
+        g_ptr_array_add(argv, "-f");
+    g_ptr_array_add(argv, "--");
+    g_ptr_array_add(argv, (char *)mountpoint);
+    g_ptr_array_add(argv, NULL);
+
+    int status = program_run((char **)argv->pdata, -1, -1, -1);
 
     return status > 0 ? -EPROTO : status;
 }

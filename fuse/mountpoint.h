@@ -19,8 +19,14 @@ char *mountpoint_canonical(const char *path);
  * mounted it (`user` may be NULL). */
 bool mountpoint_find(const char *mountpoint, uid_t *user);
 
-/* Unmounts: 0, -errno, or -EPROTO where fusermount3 failed and has said why. */
-int mountpoint_unmount(const char *mountpoint, int flags); /* umount2(2)'s MNT_DETACH, MNT_FORCE */
+/* Tells umount(8) and systemd of a mount that root is about to make: that
+ * umount.fuse.encsanfs unmounts it, and that it needs the network. Not done for
+ * a user, or where there is no /run/mount: then umount(8) does not wait for the
+ * far disk, which is no reason not to mount. */
+void mountpoint_register(const char *mountpoint, const char *name, bool network);
+
+/* Unmounts. 0, or -errno; -EPROTO: umount(8) or fusermount3 has said why not. */
+int mountpoint_unmount(const char *mountpoint, bool lazy, bool force);
 
 /* The control socket of the mount that `user` has there. g_free. */
 char *mountpoint_socket(const char *mountpoint, uid_t user);

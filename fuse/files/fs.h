@@ -37,6 +37,9 @@ struct fs {
     GThreadPool *pool, *forgets; /* requests: ops.c */
     unsigned reads;         /* that the volume has, and that will be answered */
     pthread_cond_t no_reads;
+    pthread_mutex_t forgets_lock; /* protects the count, and is held for an instant only */
+    unsigned forgets_queued;
+    pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
     bool read_only;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */

@@ -180,6 +180,25 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     submit(req, parent, run_lookup, (struct ops_job){.name = g_strdup(name)});
 }
 
+static void count_forgets(struct fs *fs, int change)
+{
+    pthread_mutex_lock(&fs->forgets_lock);
+    fs->forgets_queued += (unsigned)change;
+    if (fs->forgets_queued == 0)
+        pthread_cond_broadcast(&fs->forgotten);
+    pthread_mutex_unlock(&fs->forgets_lock);
+}
+
+/* What a removed file had is free when the kernel has forgotten it: whoever
+ * finds the disk full waits for that, and tries once more. */
+static void await_forgets(struct fs *fs)
+{
+    pthread_mutex_lock(&fs->forgets_lock);
+    while (fs->forgets_queued)
+        pthread_cond_wait(&fs->forgotten, &fs->forgets_lock);
+    pthread_mutex_unlock(&fs->forgets_lock);
+}
+
 static void run_forget(struct fs *fs, struct ops_job *job)
 {
     const struct fuse_forget_data *forgets = job->data;
@@ -193,6 +212,7 @@ static void run_forget(struct fs *fs, struct ops_job *job)
     }
     pthread_mutex_unlock(&fs->lock);
     fuse_reply_none(job->req);
+    count_forgets(fs, -1);
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
@@ -201,6 +221,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 
     struct ops_job *job = job_new(req, 0, run_forget, (struct ops_job){.data = copy, .size = count});
 
+    count_forgets(job->fs, +1);
     g_thread_pool_push(job->fs->forgets, job, NULL);
 }
 
@@ -281,16 +302,36 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- names ---- */
 
+static int try_create(struct fs *fs, struct ops_job *job, struct inode **made)
+{
+    struct inode *dir;
+    int error = known_for_change(fs, job->ino, &dir);
+
+    return error ? error
+                 : dir_create(fs, dir, job->name, job->mode, job->rdev, job->uid, job->gid,
+                              job->new_name, made);
+}
+
+/* fs->lock held; let go of for a while where the disk is full */
+static int create(struct fs *fs, struct ops_job *job, struct inode **made)
+{
+    int error = try_create(fs, job, made);
+
+    if (error != -ENOSPC)
+        return error;
+    pthread_mutex_unlock(&fs->lock);
+    await_forgets(fs);
+    pthread_mutex_lock(&fs->lock);
+    return try_create(fs, job, made);
+}
+
 static void run_create(struct fs *fs, struct ops_job *job)
 {
-    struct inode *dir, *made = NULL;
+    struct inode *made = NULL;
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known_for_change(fs, job->ino, &dir);
-    if (!error)
-        error = dir_create(fs, dir, job->name, job->mode, job->rdev, job->uid, job->gid,
-                           job->new_name, &made);
+    error = create(fs, job, &made);
     reply_made(fs, job, error, made);
 }
 
@@ -315,13 +356,11 @@ static void run_create_open(struct fs *fs, struct ops_job *job)
 {
     const struct fuse_file_info fi = {.keep_cache = 1};
     struct fuse_entry_param e;
-    struct inode *dir, *made = NULL;
+    struct inode *made = NULL;
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known_for_change(fs, job->ino, &dir);
-    if (!error)
-        error = dir_create(fs, dir, job->name, job->mode, 0, job->uid, job->gid, NULL, &made);
+    error = create(fs, job, &made);
     if (!error)
         fill_entry(fs, made, &e);
     pthread_mutex_unlock(&fs->lock);
@@ -615,6 +654,10 @@ static void run_write(struct fs *fs, struct ops_job *job)
     pthread_mutex_unlock(&fs->lock);
     if (written == 0)
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
+    if (written == -ENOSPC) {
+        await_forgets(fs);
+        written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
+    }
     if (written < 0)
         reply_error(job, (int)written);
     else
@@ -655,6 +698,11 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
     if (!error)
         error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
                                (uint64_t)job->length);
+    if (error == -ENOSPC) {
+        await_forgets(fs);
+        error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
+                               (uint64_t)job->length);
+    }
     reply_error(job, error);
 }
 
