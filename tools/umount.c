@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <glib.h>
@@ -63,15 +62,6 @@ static int wait_for_daemon(FILE *daemon, const char *mountpoint)
     return status;
 }
 
-static int say_why(const char *mountpoint, int error)
-{
-    if (error == -EPROTO) /* fusermount3 has said it */
-        return 1;
-    if (error == -EBUSY)
-        return fail("%s is in use; fuser -vm %s shows by whom", mountpoint, mountpoint);
-    return fail("%s: %s", mountpoint, g_strerror(-error));
-}
-
 int unmount(const char *path, const struct unmounting *how)
 {
     g_autofree char *mountpoint = mountpoint_canonical(path);
@@ -87,12 +77,11 @@ int unmount(const char *path, const struct unmounting *how)
     if (!mounted && !daemon)
         return fail("%s: nothing is mounted there by encsanfs", mountpoint);
     if (mounted) {
-        error = mountpoint_unmount(mountpoint,
-                                   (how->lazy ? MNT_DETACH : 0) | (how->force ? MNT_FORCE : 0));
+        error = mountpoint_unmount(mountpoint, how->lazy, how->force);
         if (error) {
             if (daemon)
                 fclose(daemon);
-            return say_why(mountpoint, error);
+            return error == -EPROTO ? 1 : fail("%s: %s", mountpoint, g_strerror(-error));
         }
     }
     if (!daemon)
