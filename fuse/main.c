@@ -177,6 +177,12 @@ static int open_volume(struct mount *mount)
 
 /* ---- opening ---- */
 
+static int complain_of_volume(const struct mount *mount, const char *message)
+{
+    log_line(LOG_ERR, "%s: %s", mount->name, message);
+    return -1;
+}
+
 static int prepare_files(struct mount *mount)
 {
     char message[ENCSAN_MESSAGE_BYTES];
@@ -185,7 +191,7 @@ static int prepare_files(struct mount *mount)
     case FS_CLEAN:
         return 0;
     case FS_REFUSED:
-        return complain(message);
+        return complain_of_volume(mount, message);
     case FS_NEEDS_FSCK:
         break;
     }
@@ -217,7 +223,7 @@ static int open_view(struct mount *mount)
     } else {
         mount->fs = fs_open(mount->volume, options->read_only, message);
         if (!mount->fs)
-            return complain(message);
+            return complain_of_volume(mount, message);
         mount->view = view_mount(&files_ops, mount->fs, &options->fuse, options->mountpoint);
     }
     return mount->view ? 0 : -1;
