@@ -111,7 +111,7 @@ static int set_number(struct parse *parse, const char *name, const char *value, 
 
 static int set_prefetch(struct parse *parse, const char *value)
 {
-    /* the target takes no more writes than these without a receipt */
+    /* more in flight would fall out of the target's replay window */
     return set_number(parse, "prefetch", value, WIRE_REPLAY_WINDOW, &parse->options->depth);
 }
 
