@@ -14,6 +14,7 @@
  */
 #define FUSE_USE_VERSION 314
 #include <errno.h>
+#include <malloc.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -367,6 +368,12 @@ int main(int argc, char *argv[])
     /* Memory that we ask for must not wait for dirty pages that only we can
      * write. Not everybody may: then it is as with any FUSE file system. */
     prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+
+    /* Buffers of requests come and go: their memory stays ours, since giving it
+     * back and touching it anew costs more than the data's own way. */
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+    mallopt(M_ARENA_MAX, 2);
 
     if (set_up(&mount)) {
         tear_down(&mount);
