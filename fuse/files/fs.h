@@ -35,9 +35,9 @@ struct fs {
     ext2_filsys ext2;
     struct bufcache *cache; /* metadata blocks: bufcache.c */
     GThreadPool *pool, *forgets; /* requests: ops.c */
-    unsigned reads;         /* that the volume has, and that will be answered */
+    pthread_mutex_t counts_lock; /* protects these, and is held for an instant only */
+    unsigned reads;              /* that the volume has, and that will be answered */
     pthread_cond_t no_reads;
-    pthread_mutex_t forgets_lock; /* protects the count, and is held for an instant only */
     unsigned forgets_queued;
     pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */

@@ -182,21 +182,21 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void count_forgets(struct fs *fs, int change)
 {
-    pthread_mutex_lock(&fs->forgets_lock);
+    pthread_mutex_lock(&fs->counts_lock);
     fs->forgets_queued += (unsigned)change;
     if (fs->forgets_queued == 0)
         pthread_cond_broadcast(&fs->forgotten);
-    pthread_mutex_unlock(&fs->forgets_lock);
+    pthread_mutex_unlock(&fs->counts_lock);
 }
 
 /* What a removed file had is free when the kernel has forgotten it: whoever
  * finds the disk full waits for that, and tries once more. */
 static void await_forgets(struct fs *fs)
 {
-    pthread_mutex_lock(&fs->forgets_lock);
+    pthread_mutex_lock(&fs->counts_lock);
     while (fs->forgets_queued)
-        pthread_cond_wait(&fs->forgotten, &fs->forgets_lock);
-    pthread_mutex_unlock(&fs->forgets_lock);
+        pthread_cond_wait(&fs->forgotten, &fs->counts_lock);
+    pthread_mutex_unlock(&fs->counts_lock);
 }
 
 static void run_forget(struct fs *fs, struct ops_job *job)
@@ -591,13 +591,14 @@ struct read_reply {
     void *buf;
 };
 
+/* Also by the volume's threads, which must not wait: not under fs->lock. */
 static void count_read(struct fs *fs, int change)
 {
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->counts_lock);
     fs->reads += (unsigned)change;
     if (fs->reads == 0)
         pthread_cond_broadcast(&fs->no_reads);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->counts_lock);
 }
 
 static void read_done(void *opaque, int error, size_t got)
@@ -836,10 +837,10 @@ static void op_destroy(void *userdata)
     g_thread_pool_free(fs->pool, FALSE, TRUE);
     g_thread_pool_free(fs->forgets, FALSE, TRUE);
     fs->pool = fs->forgets = NULL;
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->counts_lock);
     while (fs->reads)
-        pthread_cond_wait(&fs->no_reads, &fs->lock);
-    pthread_mutex_unlock(&fs->lock);
+        pthread_cond_wait(&fs->no_reads, &fs->counts_lock);
+    pthread_mutex_unlock(&fs->counts_lock);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -578,7 +578,7 @@ static void fs_free(struct fs *fs)
     pthread_cond_destroy(&fs->wake);
     pthread_cond_destroy(&fs->no_reads);
     pthread_cond_destroy(&fs->forgotten);
-    pthread_mutex_destroy(&fs->forgets_lock);
+    pthread_mutex_destroy(&fs->counts_lock);
     pthread_mutex_destroy(&fs->lock);
     g_free(fs->group_changed);
     g_free(fs->written_groups);
@@ -600,7 +600,7 @@ static struct fs *fs_new(struct encsan *volume, bool read_only)
     pthread_condattr_destroy(&attr);
     pthread_cond_init(&fs->no_reads, NULL);
     pthread_cond_init(&fs->forgotten, NULL);
-    pthread_mutex_init(&fs->forgets_lock, NULL);
+    pthread_mutex_init(&fs->counts_lock, NULL);
     fs->inodes = g_hash_table_new(g_direct_hash, g_direct_equal);
     fs->cache = bufcache_new(volume, CACHE_BYTES);
     return fs;
