@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * What stores a LUN's bytes: one narrow table. Offsets and counts in bytes;
- * 0 or -errno; all but open and close may be called by many threads at once.
+ * What stores a LUN's bytes: a narrow table of functions. All may be called by
+ * several threads at once and return 0 or -errno; ranges lie within `bytes`.
  */
 #ifndef TARGET_BACKEND_H
 #define TARGET_BACKEND_H
@@ -11,22 +11,26 @@
 
 struct backend;
 
-struct backend_ops {
-    int (*read)(struct backend *backend, void *buf, size_t count, uint64_t offset);
-    int (*write)(struct backend *backend, const void *buf, size_t count, uint64_t offset);
+struct backend_operations {
+    int (*pread)(struct backend *backend, void *buf, size_t count, uint64_t offset);
+    int (*pwrite)(struct backend *backend, const void *buf, size_t count, uint64_t offset);
+    /* The range reads as zeros afterwards; unmap also gives its space back where it can. */
     int (*zero)(struct backend *backend, uint64_t count, uint64_t offset);
-    int (*unmap)(struct backend *backend, uint64_t count, uint64_t offset); /* reads as zeros */
-    int (*flush)(struct backend *backend); /* 0: everything written before is on stable storage */
+    int (*unmap)(struct backend *backend, uint64_t count, uint64_t offset);
+    /* 0: what was written before the call is on stable storage. Any error: all
+     * that was written since the last 0 may be lost, though it can be read. */
+    int (*flush)(struct backend *backend);
     void (*close)(struct backend *backend);
 };
 
 struct backend {
-    const struct backend_ops *ops;
-    uint64_t size_bytes;
+    const struct backend_operations *operations;
+    uint64_t bytes; /* constant */
 };
 
-/* A file, made sparse with `size_bytes` if it is not there (0: it must be), or
- * a block device. Locked against a second target. NULL with a line in `message`. */
-struct backend *backend_file_open(const char *path, uint64_t size_bytes, char *message, size_t size);
+/* A regular file or a block device, locked against a second target. bytes: 0,
+ * or the size that it is to have: a file is made, sparse, or grows. NULL on
+ * failure, with one line for the user in `message`. */
+struct backend *backend_file_open(const char *path, uint64_t bytes, char *message, size_t size);
 
 #endif

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A LUN in a file or on a block device. Writeback is started as data comes, so
- * that a flush finds little to do.
+ * A LUN in a file or on a block device. Reads and writes go through the page
+ * cache. The kernel is told to begin with writeback every few MiB, so that a
+ * flush finds little to do.
  */
 #include "backend.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +21,18 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
 
-#define WRITEBACK_BYTES (8u << 20) /* start it each time that so much was written */
+#define WRITEBACK_BYTES (8u << 20)
+#define ZEROS_BYTES (1u << 20)
+#define FALLOCATE_BYTES_MAX (UINT64_C(1) << 40) /* an off_t has to take offset + count */
 
 struct file {
     struct backend backend;
     int fd;
-    atomic_uint_fast64_t unstarted_bytes;
+    atomic_size_t dirty; /* written since the last start of writeback */
+    /* One flush at a time: an error of writeback is reported to one of those
+     * that wait for it, and the others would believe that all is well. */
+    pthread_mutex_t flushing;
 };
 
 static struct file *file_of(struct backend *backend)
@@ -31,144 +40,239 @@ static struct file *file_of(struct backend *backend)
     return (struct file *)backend;
 }
 
-static int file_read(struct backend *backend, void *buf, size_t count, uint64_t offset)
+static int file_pread(struct backend *backend, void *buf, size_t count, uint64_t offset)
 {
-    uint8_t *p = buf;
-
-    while (count > 0) {
-        ssize_t n = pread(file_of(backend)->fd, p, count, (off_t)offset);
+    while (count) {
+        ssize_t n = pread(file_of(backend)->fd, buf, count, (off_t)offset);
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        p += n;
-        offset += (uint64_t)n;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return -EIO; /* somebody has cut the file */
+        buf = (char *)buf + n;
         count -= (size_t)n;
+        offset += (uint64_t)n;
     }
     return 0;
 }
 
-static int file_write(struct backend *backend, const void *buf, size_t count, uint64_t offset)
+static void start_writeback(struct file *file, size_t written)
 {
-    struct file *f = file_of(backend);
-    const uint8_t *p = buf;
-    size_t left = count;
+    if (atomic_fetch_add(&file->dirty, written) + written < WRITEBACK_BYTES)
+        return;
+    atomic_store(&file->dirty, 0);
+    /* Only a hint, and with this flag alone it does not take an error away from the next flush. */
+    if (sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE) != 0)
+        return;
+}
 
-    while (left > 0) {
-        ssize_t n = pwrite(f->fd, p, left, (off_t)offset);
+static int file_pwrite(struct backend *backend, const void *buf, size_t count, uint64_t offset)
+{
+    size_t all = count;
+
+    while (count) {
+        ssize_t n = pwrite(file_of(backend)->fd, buf, count, (off_t)offset);
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        p += n;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return -ENOSPC;
+        buf = (const char *)buf + n;
+        count -= (size_t)n;
         offset += (uint64_t)n;
-        left -= (size_t)n;
     }
-    if (atomic_fetch_add(&f->unstarted_bytes, count) + count >= WRITEBACK_BYTES) {
-        atomic_store(&f->unstarted_bytes, 0);
-        /* only a hint: what fails here fails again, and counts, at the flush */
-        (void)sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    start_writeback(file_of(backend), all);
+    return 0;
+}
+
+static int allocate(struct file *file, int mode, uint64_t count, uint64_t offset)
+{
+    while (count) {
+        uint64_t n = count < FALLOCATE_BYTES_MAX ? count : FALLOCATE_BYTES_MAX;
+
+        if (fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n) != 0) {
+            if (errno != EINTR)
+                return -errno;
+            continue;
+        }
+        count -= n;
+        offset += n;
     }
     return 0;
 }
 
 static int write_zeros(struct backend *backend, uint64_t count, uint64_t offset)
 {
-    static const uint8_t zeros[65536];
+    uint8_t *zeros = calloc(1, ZEROS_BYTES);
+    int error = zeros ? 0 : -ENOMEM;
 
-    while (count > 0) {
-        size_t n = count < sizeof zeros ? (size_t)count : sizeof zeros;
-        int error = file_write(backend, zeros, n, offset);
+    while (count && !error) {
+        size_t n = count < ZEROS_BYTES ? (size_t)count : ZEROS_BYTES;
 
-        if (error)
-            return error;
-        offset += n;
+        error = file_pwrite(backend, zeros, n, offset);
         count -= n;
+        offset += n;
     }
-    return 0;
+    free(zeros);
+    return error;
 }
 
 static int file_zero(struct backend *backend, uint64_t count, uint64_t offset)
 {
-    if (fallocate(file_of(backend)->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                  (off_t)count) == 0)
-        return 0;
-    return errno == EOPNOTSUPP ? write_zeros(backend, count, offset) : -errno;
+    int error = allocate(file_of(backend), FALLOC_FL_ZERO_RANGE, count, offset);
+
+    return error == -EOPNOTSUPP ? write_zeros(backend, count, offset) : error;
 }
 
 static int file_unmap(struct backend *backend, uint64_t count, uint64_t offset)
 {
-    if (fallocate(file_of(backend)->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                  (off_t)count) == 0)
-        return 0;
-    return errno == EOPNOTSUPP ? file_zero(backend, count, offset) : -errno;
+    int error = allocate(file_of(backend), FALLOC_FL_PUNCH_HOLE, count, offset);
+
+    return error == -EOPNOTSUPP ? file_zero(backend, count, offset) : error;
 }
 
 static int file_flush(struct backend *backend)
 {
-    return fdatasync(file_of(backend)->fd) == 0 ? 0 : -errno;
+    struct file *file = file_of(backend);
+    int error;
+
+    pthread_mutex_lock(&file->flushing);
+    error = fdatasync(file->fd) == 0
+                ? 0
+                : -errno; /* never again after EINTR: it may have eaten an error */
+    pthread_mutex_unlock(&file->flushing);
+    return error;
 }
 
 static void file_close(struct backend *backend)
 {
-    close(file_of(backend)->fd);
-    free(backend);
+    struct file *file = file_of(backend);
+
+    close(file->fd);
+    pthread_mutex_destroy(&file->flushing);
+    free(file);
 }
 
-static const struct backend_ops file_ops = {file_read,  file_write, file_zero,
-                                            file_unmap, file_flush, file_close};
+static const struct backend_operations operations = {
+    .pread = file_pread,
+    .pwrite = file_pwrite,
+    .zero = file_zero,
+    .unmap = file_unmap,
+    .flush = file_flush,
+    .close = file_close,
+};
 
-static int complain(char *message, size_t size, const char *path, const char *what)
+/* ---- opening ---- */
+
+static int fail(char *message, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static int fail(char *message, size_t size, const char *format, ...)
 {
-    snprintf(message, size, "%s: %s", path, what);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(message, size, format, args);
+    va_end(args);
     return -1;
 }
 
-static int set_size(struct file *f, const char *path, uint64_t wanted, char *message, size_t size)
+static int open_or_make(const char *path, bool make, char *message, size_t size)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+
+    if (fd >= 0)
+        return fd;
+    if (errno == ENOENT && !make)
+        return fail(message, size, "%s: no such file; with --lun %s,size=SIZE it is made", path,
+                    path);
+    return fail(message, size, "%s: %s", path, strerror(errno));
+}
+
+/* The size as it is; of a block device too. */
+static int measure(int fd, const char *path, bool *regular, uint64_t *bytes, char *message,
+                   size_t size)
 {
     struct stat st;
 
-    if (fstat(f->fd, &st) != 0)
-        return complain(message, size, path, strerror(errno));
-    if (S_ISBLK(st.st_mode)) {
-        if (ioctl(f->fd, BLKGETSIZE64, &f->backend.size_bytes) != 0)
-            return complain(message, size, path, strerror(errno));
-        return wanted && wanted != f->backend.size_bytes
-                   ? complain(message, size, path, "size=: a block device has its own")
-                   : 0;
-    }
-    if (!S_ISREG(st.st_mode))
-        return complain(message, size, path, "neither a file nor a block device");
-    if (wanted && wanted < (uint64_t)st.st_size)
-        return complain(message, size, path, "is larger than size=; it is never cut off");
-    if (wanted > (uint64_t)st.st_size && ftruncate(f->fd, (off_t)wanted) != 0)
-        return complain(message, size, path, strerror(errno));
-    f->backend.size_bytes = wanted ? wanted : (uint64_t)st.st_size;
+    if (fstat(fd, &st) != 0)
+        return fail(message, size, "%s: %s", path, strerror(errno));
+    *regular = S_ISREG(st.st_mode);
+    if (*regular)
+        *bytes = (uint64_t)st.st_size;
+    else if (!S_ISBLK(st.st_mode))
+        return fail(message, size, "%s: neither a file nor a block device", path);
+    else if (ioctl(fd, BLKGETSIZE64, bytes) != 0)
+        return fail(message, size, "%s: its size: %s", path, strerror(errno));
     return 0;
 }
 
-struct backend *backend_file_open(const char *path, uint64_t size_bytes, char *message, size_t size)
+static int sync_folder_of(const char *path)
 {
-    struct file *f = calloc(1, sizeof *f);
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int error = fd >= 0 && fsync(fd) == 0 ? 0 : -1;
 
-    if (!f) {
-        complain(message, size, path, "out of memory");
+    if (fd >= 0)
+        close(fd);
+    free(folder);
+    return error;
+}
+
+/* Gives it the size that was asked for; never a smaller one. */
+static int resize(int fd, const char *path, uint64_t wanted, uint64_t *bytes, char *message,
+                  size_t size)
+{
+    bool regular;
+
+    if (measure(fd, path, &regular, bytes, message, size) != 0)
+        return -1;
+    if (wanted == 0 || wanted == *bytes)
+        return 0;
+    if (!regular)
+        return fail(message, size, "%s: a device of %llu bytes, whose size can't be set", path,
+                    (unsigned long long)*bytes);
+    if (wanted < *bytes)
+        return fail(
+            message, size,
+            "%s: has %llu bytes, more than size=: a disk is never made smaller; leave size= away",
+            path, (unsigned long long)*bytes);
+    if (ftruncate(fd, (off_t)wanted) != 0 || fsync(fd) != 0 || sync_folder_of(path) != 0)
+        return fail(message, size, "%s: %s", path, strerror(errno));
+    *bytes = wanted;
+    return 0;
+}
+
+static int lock_alone(int fd, const char *path, char *message, size_t size)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return fail(message, size, "%s: another encsan-target serves it", path);
+    return fail(message, size, "%s: %s", path, strerror(errno));
+}
+
+struct backend *backend_file_open(const char *path, uint64_t bytes, char *message, size_t size)
+{
+    struct file *file = calloc(1, sizeof *file);
+
+    if (!file) {
+        fail(message, size, "out of memory");
         return NULL;
     }
-    f->backend.ops = &file_ops;
-    f->fd = open(path, O_RDWR | O_CLOEXEC | (size_bytes ? O_CREAT : 0), 0600);
-    if (f->fd < 0) {
-        snprintf(message, size, "%s: %s%s", path, strerror(errno),
-                 errno == ENOENT && !size_bytes ? "; with size= it would be made" : "");
-        free(f);
-        return NULL;
-    }
-    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0)
-        complain(message, size, path, "another encsan-target serves it");
-    else if (set_size(f, path, size_bytes, message, size) == 0)
-        return &f->backend;
-    file_close(&f->backend);
+    file->backend.operations = &operations;
+    pthread_mutex_init(&file->flushing, NULL);
+    file->fd = open_or_make(path, bytes > 0, message, size);
+    if (file->fd >= 0 && lock_alone(file->fd, path, message, size) == 0 &&
+        resize(file->fd, path, bytes, &file->backend.bytes, message, size) == 0)
+        return &file->backend;
+    if (file->fd >= 0)
+        close(file->fd);
+    pthread_mutex_destroy(&file->flushing);
+    free(file);
     return NULL;
 }

@@ -1,557 +1,585 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Lease, ordinals, receipts of one sealed LUN.
+ * Leases, waiting writes, receipts: lease.h.
  *
- * An ordinal is ABSENT, WAITING (in memory, for its `after`), EXECUTING (a
- * worker has it), EXECUTED, or durable (not above `durable`); every change
- * happens under `lock`. The window's states stand in a ring.
+ * Two threads a lease: the syncer flushes as soon as somebody waits for what
+ * is executed and not durable; the clock answers SYNCs that have waited long
+ * enough, also while a flush takes its time.
  *
- * `epoch` changes when another holder is granted the lease and when a flush
- * failed. What was claimed in an older epoch ends without a trace: it is absent.
- *
- * The syncer is the only one that flushes while the LUN is in use. It takes
- * the executed mark before it flushes; that mark is durable afterwards.
+ * An epoch ends with each restart of the LUN (a failed flush) and each
+ * takeover. What was begun in another epoch, a write or a flush, counts for nothing.
  */
 #include "lease.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
-#include <openssl/rand.h>
+#include "clock.h"
+#include "log.h"
+#include "ordinals.h"
 
 #define WAITING_BYTES_MAX (16u << 20)
 
-enum ordinal_state { ABSENT, WAITING, EXECUTING, EXECUTED };
+TAILQ_HEAD(grant_list, grant);
+TAILQ_HEAD(write_list, lease_write);
+TAILQ_HEAD(sync_list, lease_sync);
 
 struct lease {
-    struct lun *lun;
+    char *name;
+    struct backend *backend;
     uint8_t volume_id[WIRE_ID_BYTES];
-    pthread_t syncer;
+    pthread_t syncer, clock;
 
-    pthread_mutex_t lock;   /* protects all that follows */
-    pthread_cond_t changed; /* wakes the syncer */
-    pthread_cond_t idle;    /* executing became 0 */
+    pthread_mutex_t lock;    /* guards everything that follows */
+    pthread_cond_t work;     /* the syncer's */
+    pthread_cond_t deadline; /* the clock's */
+    pthread_cond_t detached; /* a grant is gone, or not live any more */
     bool ending;
-    struct wire_boot_id boot_id;
 
-    uint64_t generation;
-    struct claim holder; /* the last one granted */
-    time_t since;
-    unsigned writers, readers; /* SAs */
-
+    uint64_t boot_counter;
+    uint8_t boot_random[8];
     uint64_t epoch;
-    uint64_t durable, executed;
-    uint8_t state[WIRE_ORDINAL_WINDOW]; /* of ordinal n at n % WIRE_ORDINAL_WINDOW */
-    unsigned executing; /* commands, of any epoch */
-    uint64_t failed_ordinal;
-    uint32_t failed_sense;
+    uint64_t generation;
+    struct lease_holder holder; /* of `generation`; with or without a session */
+    struct grant_list grants;
 
-    struct ordered *waiting;
+    struct ordinals ordinals;
+    uint64_t executions, flushed_executions; /* equal: nothing for a flush to do */
+    struct write_list waiting, executing;
     unsigned waiting_count;
     size_t waiting_bytes;
-    struct waiting_sync *syncs;
+    struct sync_list syncs; /* by deadline */
 };
 
-static uint64_t now_us(void)
+/* What is to be called once the lock is let go. */
+struct due {
+    struct write_list drop;
+    struct sync_list answer;
+};
+
+static void due_init(struct due *due)
 {
-    return (uint64_t)g_get_monotonic_time();
+    TAILQ_INIT(&due->drop);
+    TAILQ_INIT(&due->answer);
 }
 
-static uint8_t *state_of(struct lease *l, uint64_t ordinal)
+static void due_call(struct due *due)
 {
-    return &l->state[ordinal % WIRE_ORDINAL_WINDOW];
-}
+    struct lease_write *w;
+    struct lease_sync *s;
 
-uint32_t sense_of_errno(int error)
-{
-    switch (error) {
-    case -ENOSPC:
-    case -EDQUOT:
-        return 0x072707; /* DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT */
-    case -EROFS:
-    case -EPERM:
-        return 0x072700; /* DATA PROTECT, WRITE PROTECTED */
-    default:
-        return 0x030C00; /* MEDIUM ERROR, WRITE ERROR */
+    while ((w = TAILQ_FIRST(&due->drop))) {
+        TAILQ_REMOVE(&due->drop, w, link);
+        w->drop(w);
+    }
+    while ((s = TAILQ_FIRST(&due->answer))) {
+        TAILQ_REMOVE(&due->answer, s, link);
+        s->answer(s);
     }
 }
 
-/* ---- restarts ---- */
+/* ---- who may (lock held) ---- */
 
-/* The counter grows over restarts of the target, too, as long as the clock does. */
-static void new_boot_id(struct lease *l)
+/* A grant that keeps a newcomer out: a writer, for another writer also a reader. */
+static struct grant *in_the_way(struct lease *l, uint8_t intent, bool live)
 {
-    uint64_t counter = wire_get64(l->boot_id.counter), clock_us = (uint64_t)g_get_real_time();
+    struct grant *g;
 
-    wire_put64(l->boot_id.counter, clock_us > counter ? clock_us : counter + 1);
-    if (RAND_bytes(l->boot_id.random, sizeof l->boot_id.random) != 1)
-        abort(); /* without random numbers nothing here is safe */
+    TAILQ_FOREACH(g, &l->grants, link)
+    if (g->live == live && (g->state == WIRE_LEASE_HELD ||
+                            (g->state == WIRE_LEASE_SHARED && intent != WIRE_INTENT_RO)))
+        return g;
+    return NULL;
 }
 
-static void forget_above(struct lease *l, uint64_t durable)
+static bool is_holder(const struct lease *l, const struct wire_hello *hello, const uint8_t *key)
 {
-    for (unsigned i = 0; i < WIRE_ORDINAL_WINDOW; i++)
-        if (l->state[i] != WAITING)
-            l->state[i] = ABSENT;
-    l->durable = l->executed = durable;
-    l->failed_ordinal = 0;
-    l->epoch++;
+    return l->generation > 0 && wire_get64(hello->generation) == l->generation &&
+           memcmp(l->holder.key, key, WIRE_KEY_BYTES) == 0 &&
+           memcmp(l->holder.mount_id, hello->mount_id, WIRE_ID_BYTES) == 0;
 }
 
-static struct ordered *take_waiting(struct lease *l)
+static enum wire_refusal refusal_now(struct lease *l, const struct wire_hello *hello,
+                                     const uint8_t *key)
 {
-    struct ordered *all = l->waiting;
-
-    l->waiting = NULL;
-    l->waiting_count = 0;
-    l->waiting_bytes = 0;
-    return all;
-}
-
-static void run_all(struct ordered *list, bool execute)
-{
-    while (list) {
-        struct ordered *next = list->next;
-
-        list->run(list, execute);
-        list = next;
-    }
-}
-
-/* ---- who holds it ---- */
-
-static enum wire_refusal refusal(const struct lease *l, const struct claim *c)
-{
-    switch (c->intent) {
-    case WIRE_INTENT_ACQUIRE:
-        return l->writers || l->readers ? WIRE_REFUSED_HELD : WIRE_ACCEPTED;
+    switch (hello->intent) {
     case WIRE_INTENT_RO:
-        return l->writers ? WIRE_REFUSED_HELD : WIRE_ACCEPTED;
+    case WIRE_INTENT_ACQUIRE:
+        return in_the_way(l, hello->intent, true) ? WIRE_REFUSED_HELD : WIRE_ACCEPTED;
     case WIRE_INTENT_RESUME:
-        return l->generation == c->generation && l->holder.intent != WIRE_INTENT_RO &&
-                       memcmp(l->holder.mount_id, c->mount_id, WIRE_ID_BYTES) == 0 &&
-                       memcmp(l->holder.initiator, c->initiator, WIRE_KEY_BYTES) == 0
-                   ? WIRE_ACCEPTED
-                   : WIRE_REFUSED_GENERATION;
+        return is_holder(l, hello, key) ? WIRE_ACCEPTED : WIRE_REFUSED_GENERATION;
+    case WIRE_INTENT_STEAL:
+        return WIRE_REFUSED_HELD;
     default:
-        return WIRE_REFUSED_HELD; /* taking over by force is not offered yet */
+        return WIRE_REFUSED_VERSION;
     }
 }
 
-void lease_describe(struct lease *l, const struct claim *claim, struct wire_welcome *w)
+static bool is_current(const struct lease *l, const struct grant *g)
 {
+    return (g->state == WIRE_LEASE_HELD || g->state == WIRE_LEASE_SHARED) &&
+           g->generation == l->generation;
+}
+
+void lease_describe(struct lease *l, const struct wire_hello *hello,
+                    const uint8_t key[WIRE_KEY_BYTES], struct wire_welcome *welcome)
+{
+    const struct lease_holder *holder;
+    const struct grant *g;
+
     pthread_mutex_lock(&l->lock);
-    w->refusal = (uint8_t)refusal(l, claim);
-    memcpy(w->volume_id, l->volume_id, WIRE_ID_BYTES);
-    w->boot_id = l->boot_id;
-    wire_put64(w->generation, l->generation);
-    wire_put64(w->durable, l->durable);
-    if (l->writers || l->readers) {
-        memcpy(w->holder_key, l->holder.initiator, WIRE_KEY_BYTES);
-        memcpy(w->holder_mount_id, l->holder.mount_id, WIRE_ID_BYTES);
-        memcpy(w->holder_address, l->holder.address, sizeof w->holder_address);
-        wire_put64(w->holder_since, (uint64_t)l->since);
-    }
+    g = in_the_way(l, hello->intent, true);
+    holder = g ? &g->who : &l->holder;
+    welcome->refusal = (uint8_t)refusal_now(l, hello, key);
+    memcpy(welcome->volume_id, l->volume_id, WIRE_ID_BYTES);
+    wire_put64(welcome->boot_id.counter, l->boot_counter);
+    memcpy(welcome->boot_id.random, l->boot_random, sizeof l->boot_random);
+    wire_put64(welcome->generation, l->generation);
+    wire_put64(welcome->durable, l->ordinals.durable);
+    memcpy(welcome->holder_key, holder->key, WIRE_KEY_BYTES);
+    memcpy(welcome->holder_mount_id, holder->mount_id, WIRE_ID_BYTES);
+    wire_put64(welcome->holder_since, holder->since);
+    memcpy(welcome->holder_address, holder->address, sizeof welcome->holder_address);
     pthread_mutex_unlock(&l->lock);
 }
 
-/* A new holder: what the old one left running ends first, and is flushed. What
- * it left waiting went with its sessions. */
-static void grant(struct lease *l, struct claim *claim)
+static void take(struct lease *l, struct grant *g, const struct wire_hello *hello)
 {
-    l->generation++;
-    while (l->executing)
-        pthread_cond_wait(&l->idle, &l->lock);
-    if (l->lun->backend->ops->flush(l->lun->backend) != 0)
-        new_boot_id(l);
-    forget_above(l, claim->base);
-    claim->generation = l->generation;
+    g->state = hello->intent == WIRE_INTENT_RO ? WIRE_LEASE_SHARED : WIRE_LEASE_HELD;
+    if (hello->intent == WIRE_INTENT_ACQUIRE) {
+        l->generation++;
+        l->epoch++;
+        l->holder = g->who;
+        ordinals_start(&l->ordinals, wire_get64(hello->base));
+    }
+    g->generation = l->generation;
 }
 
-void lease_take(struct lease *l, struct claim *claim)
+static bool may_take(struct lease *l, const struct grant *g, const struct wire_hello *hello,
+                     uint64_t generation)
 {
+    return refusal_now(l, hello, g->who.key) == WIRE_ACCEPTED &&
+           (hello->intent != WIRE_INTENT_ACQUIRE || l->generation == generation);
+}
+
+void lease_attach(struct lease *l, struct grant *g, const struct wire_hello *hello,
+                  uint64_t generation)
+{
+    bool resume = hello->intent == WIRE_INTENT_RESUME, ready = false;
+
     pthread_mutex_lock(&l->lock);
-    if (l->generation != claim->generation || refusal(l, claim) != WIRE_ACCEPTED) {
-        claim->state = WIRE_LEASE_FENCED;
-    } else if (claim->intent == WIRE_INTENT_RO) {
-        claim->state = WIRE_LEASE_SHARED;
-        l->readers++;
-        l->holder = *claim;
-        l->since = time(NULL);
-    } else {
-        l->writers++;
-        if (claim->intent == WIRE_INTENT_ACQUIRE) {
-            grant(l, claim);
-            l->holder = *claim;
-            l->since = time(NULL);
-        } else if (claim->base > l->durable) {
-            forget_above(l, claim->base);
+    g->state = WIRE_LEASE_FENCED;
+    while (!ready && may_take(l, g, hello, generation)) {
+        if (!resume && in_the_way(l, hello->intent, false)) {
+            pthread_cond_wait(&l->detached, &l->lock); /* commands of an ended session */
+        } else if (!resume && l->executions != l->flushed_executions) {
+            pthread_mutex_unlock(&l->lock);
+            lease_flush(l); /* where it fails nothing is left to flush either */
+            pthread_mutex_lock(&l->lock);
+        } else {
+            ready = true;
+            take(l, g, hello);
         }
-        claim->state = WIRE_LEASE_HELD;
     }
+    g->live = true;
+    TAILQ_INSERT_TAIL(&l->grants, g, link);
     pthread_mutex_unlock(&l->lock);
 }
 
-void lease_leave(struct lease *l, struct claim *claim)
+void lease_detach(struct lease *l, struct grant *g)
 {
     pthread_mutex_lock(&l->lock);
-    if (claim->state == WIRE_LEASE_HELD)
-        l->writers--;
-    else if (claim->state == WIRE_LEASE_SHARED)
-        l->readers--;
-    claim->state = WIRE_LEASE_NONE;
+    TAILQ_REMOVE(&l->grants, g, link);
+    pthread_cond_broadcast(&l->detached);
     pthread_mutex_unlock(&l->lock);
 }
 
-/* ---- ordinals ---- */
-
-static struct ordered *unlink_waiting(struct lease *l, struct ordered **at)
+bool lease_may_read(struct lease *l, const struct grant *g)
 {
-    struct ordered *o = *at;
+    bool may;
 
-    *at = o->next;
-    o->next = NULL;
-    l->waiting_count--;
-    l->waiting_bytes -= o->bytes;
-    return o;
+    pthread_mutex_lock(&l->lock);
+    may = is_current(l, g);
+    pthread_mutex_unlock(&l->lock);
+    return may;
 }
 
-static struct ordered *unlink_copy(struct lease *l, uint64_t ordinal)
-{
-    struct ordered **at = &l->waiting;
+/* ---- writes (lock held) ---- */
 
-    while (*at && (*at)->ordinal != ordinal)
-        at = &(*at)->next;
-    return *at ? unlink_waiting(l, at) : NULL;
+static struct lease_write *find(const struct write_list *list, uint64_t ordinal)
+{
+    struct lease_write *w;
+
+    TAILQ_FOREACH(w, list, link)
+    if (w->ordinal == ordinal)
+        return w;
+    return NULL;
 }
 
-static enum lease_verdict wait_for_after(struct lease *l, struct ordered *o)
+static void wait_begin(struct lease *l, struct lease_write *w)
 {
-    if (l->waiting_count >= WIRE_WAITING_MAX || l->waiting_bytes + o->bytes > WAITING_BYTES_MAX)
-        return LEASE_BUSY;
-    o->next = l->waiting;
-    l->waiting = o;
+    TAILQ_INSERT_TAIL(&l->waiting, w, link);
     l->waiting_count++;
-    l->waiting_bytes += o->bytes;
-    *state_of(l, o->ordinal) = WAITING;
-    pthread_cond_signal(&l->changed);
-    return LEASE_WAIT;
+    l->waiting_bytes += w->bytes;
+    pthread_cond_signal(&l->work);
 }
 
-static enum lease_verdict claim_locked(struct lease *l, const struct claim *claim, struct ordered *o,
-                                       struct ordered **replaced)
+static void wait_end(struct lease *l, struct lease_write *w)
 {
-    if (claim->state != WIRE_LEASE_HELD || claim->generation != l->generation)
+    TAILQ_REMOVE(&l->waiting, w, link);
+    l->waiting_count--;
+    l->waiting_bytes -= w->bytes;
+}
+
+static void begin(struct lease *l, struct lease_write *w)
+{
+    w->copies = NULL;
+    w->epoch = l->epoch;
+    TAILQ_INSERT_TAIL(&l->executing, w, link);
+}
+
+static void add_copy(struct lease_write *original, struct lease_write *copy)
+{
+    copy->copies = original->copies;
+    original->copies = copy;
+}
+
+static enum lease_verdict judge(struct lease *l, struct lease_write *w, struct due *due)
+{
+    struct lease_write *other;
+
+    if (w->grant->state == WIRE_LEASE_SHARED)
+        return LEASE_READ_ONLY;
+    if (!is_current(l, w->grant) || !w->grant->live)
         return LEASE_FENCED;
-    if (o->ordinal == 0 || o->ordinal > WIRE_ORDINAL_MAX || o->after >= o->ordinal ||
-        o->ordinal > l->durable + WIRE_ORDINAL_WINDOW)
+    if (!ordinals_in_window(&l->ordinals, w->ordinal) || w->after >= w->ordinal)
         return LEASE_INVALID;
-    if (o->ordinal <= l->durable || *state_of(l, o->ordinal) == EXECUTED)
-        return LEASE_DONE;
-    if (*state_of(l, o->ordinal) == EXECUTING)
-        return LEASE_BUSY;
-    if (*state_of(l, o->ordinal) == WAITING) {
-        *replaced = unlink_copy(l, o->ordinal);
-        *state_of(l, o->ordinal) = ABSENT;
+    if (ordinals_is_executed(&l->ordinals, w->ordinal))
+        return LEASE_EXECUTED;
+    other = find(&l->executing, w->ordinal);
+    if (other) {
+        add_copy(other, w);
+        return LEASE_COPY;
     }
-    if (o->after > l->durable)
-        return wait_for_after(l, o);
-    *state_of(l, o->ordinal) = EXECUTING;
-    o->epoch = l->epoch;
-    l->executing++;
-    return LEASE_EXECUTE;
+    other = find(&l->waiting, w->ordinal);
+    if (other) {
+        wait_end(l, other);
+        TAILQ_INSERT_TAIL(&due->drop, other, link);
+    }
+    if (w->after <= l->ordinals.durable) {
+        begin(l, w);
+        return LEASE_EXECUTE;
+    }
+    if (l->waiting_count >= WIRE_WAITING_MAX || l->waiting_bytes + w->bytes > WAITING_BYTES_MAX)
+        return LEASE_FULL;
+    wait_begin(l, w);
+    return LEASE_WAITS;
 }
 
-enum lease_verdict lease_claim(struct lease *l, const struct claim *claim, struct ordered *o)
+enum lease_verdict lease_claim(struct lease *l, struct lease_write *w)
 {
-    struct ordered *replaced = NULL;
     enum lease_verdict verdict;
+    struct due due;
 
+    due_init(&due);
     pthread_mutex_lock(&l->lock);
-    verdict = claim_locked(l, claim, o, &replaced);
+    verdict = judge(l, w, &due);
     pthread_mutex_unlock(&l->lock);
-    run_all(replaced, false);
+    due_call(&due);
     return verdict;
 }
 
-static void advance_executed(struct lease *l)
+struct sense lease_finish(struct lease *l, struct lease_write *w, struct sense sense)
 {
-    while (l->executed < l->durable + WIRE_ORDINAL_WINDOW &&
-           *state_of(l, l->executed + 1) == EXECUTED)
-        l->executed++;
-}
+    struct lease_write *copy, *next;
 
-void lease_executed(struct lease *l, const struct ordered *o, int error)
-{
     pthread_mutex_lock(&l->lock);
-    if (--l->executing == 0)
-        pthread_cond_broadcast(&l->idle);
-    if (o->epoch == l->epoch) {
-        *state_of(l, o->ordinal) = error ? ABSENT : EXECUTED;
-        if (error && (!l->failed_ordinal || o->ordinal <= l->failed_ordinal)) {
-            l->failed_ordinal = o->ordinal;
-            l->failed_sense = sense_of_errno(error);
-        } else if (!error && o->ordinal == l->failed_ordinal) {
-            l->failed_ordinal = 0;
-        }
-        advance_executed(l);
-        if (l->syncs || l->waiting)
-            pthread_cond_signal(&l->changed);
+    TAILQ_REMOVE(&l->executing, w, link);
+    if (w->epoch != l->epoch) {
+        sense = SENSE_ABORTED; /* a flush that failed meanwhile may have lost its bytes */
+    } else if (sense.key) {
+        ordinals_fail(&l->ordinals, w->ordinal, sense);
+    } else {
+        ordinals_execute(&l->ordinals, w->ordinal);
+        l->executions++;
+        pthread_cond_signal(&l->work);
     }
     pthread_mutex_unlock(&l->lock);
+    for (copy = w->copies; copy; copy = next) {
+        next = copy->copies;
+        copy->answer(copy, sense);
+    }
+    return sense;
 }
 
-void lease_forget(struct lease *l, const void *owner)
+/* ---- durability (lock held, but in lease_flush) ---- */
+
+static void answer_later(struct lease *l, struct lease_sync *s, struct due *due)
 {
-    struct ordered **at = &l->waiting, *gone = NULL;
-    struct waiting_sync **sync = &l->syncs, *dropped = NULL;
+    TAILQ_REMOVE(&l->syncs, s, link);
+    TAILQ_INSERT_TAIL(&due->answer, s, link);
+}
 
-    pthread_mutex_lock(&l->lock);
-    while (*at) {
-        struct ordered *o;
+/* After `durable` grew: whoever waited for it goes on. */
+static void release(struct lease *l, struct due *due)
+{
+    struct lease_write *w, *next_write;
+    struct lease_sync *s, *next_sync;
 
-        if ((*at)->owner != owner) {
-            at = &(*at)->next;
+    for (w = TAILQ_FIRST(&l->waiting); w; w = next_write) {
+        next_write = TAILQ_NEXT(w, link);
+        if (w->after > l->ordinals.durable)
             continue;
+        wait_end(l, w);
+        if (is_current(l, w->grant)) {
+            begin(l, w);
+            w->execute(w);
+        } else {
+            TAILQ_INSERT_TAIL(&due->drop, w, link);
         }
-        o = unlink_waiting(l, at);
-        *state_of(l, o->ordinal) = ABSENT;
-        o->next = gone;
-        gone = o;
     }
-    while (*sync) {
-        struct waiting_sync *s = *sync;
-
-        if (s->owner != owner) {
-            sync = &s->next;
-            continue;
-        }
-        *sync = s->next;
-        s->next = dropped;
-        dropped = s;
-    }
-    pthread_mutex_unlock(&l->lock);
-    run_all(gone, false);
-    while (dropped) {
-        struct waiting_sync *next = dropped->next;
-
-        dropped->answer(dropped);
-        dropped = next;
+    for (s = TAILQ_FIRST(&l->syncs); s; s = next_sync) {
+        next_sync = TAILQ_NEXT(s, link);
+        if (s->ordinal <= l->ordinals.durable)
+            answer_later(l, s, due);
     }
 }
 
-/* ---- receipts ---- */
-
-void lease_sync(struct lease *l, struct waiting_sync *sync)
+static void restart(struct lease *l, int error, struct due *due)
 {
-    bool now;
+    struct lease_sync *s;
 
+    log_line("%s: a flush failed: %s; what was not yet durable has to be sent again", l->name,
+             strerror(-error));
+    l->boot_counter++;
+    if (getrandom(l->boot_random, sizeof l->boot_random, 0) != sizeof l->boot_random)
+        l->boot_random[0]++; /* the counter alone makes it another boot id */
+    l->epoch++;
+    ordinals_forget(&l->ordinals);
+    l->flushed_executions = l->executions;
+    while ((s = TAILQ_FIRST(&l->syncs)))
+        answer_later(l, s, due);
+}
+
+int lease_flush(struct lease *l)
+{
+    uint64_t mark, executions, epoch;
+    struct due due;
+    int error;
+
+    due_init(&due);
     pthread_mutex_lock(&l->lock);
-    now = sync->ordinal <= l->durable;
-    if (!now) {
-        sync->deadline_us = now_us() + WIRE_SYNC_WAIT_US;
-        sync->next = l->syncs;
-        l->syncs = sync;
-        pthread_cond_signal(&l->changed);
-    }
+    mark = l->ordinals.executed;
+    executions = l->executions;
+    epoch = l->epoch;
     pthread_mutex_unlock(&l->lock);
-    if (now)
-        sync->answer(sync);
-}
-
-void lease_receipt(struct lease *l, const struct claim *claim, struct wire_receipt *r)
-{
-    memset(r, 0, sizeof *r);
+    error = l->backend->operations->flush(l->backend);
     pthread_mutex_lock(&l->lock);
-    r->boot_id = l->boot_id;
-    wire_put64(r->generation, claim->state == WIRE_LEASE_HELD ? claim->generation : l->generation);
-    r->lease_state = (uint8_t)claim->state;
-    if (claim->state == WIRE_LEASE_HELD && claim->generation != l->generation)
-        r->lease_state = WIRE_LEASE_FENCED;
-    wire_put64(r->durable, l->durable);
-    wire_put64(r->executed, l->executed);
-    if (l->failed_ordinal > l->durable) {
-        wire_put64(r->failed_ordinal, l->failed_ordinal);
-        r->failed_sense_key = (uint8_t)(l->failed_sense >> 16);
-        r->failed_asc = (uint8_t)(l->failed_sense >> 8);
-        r->failed_ascq = (uint8_t)l->failed_sense;
+    if (error) {
+        restart(l, error, &due); /* in whatever epoch: an error is reported only once */
+    } else if (epoch == l->epoch) {
+        ordinals_flushed(&l->ordinals, mark);
+        l->flushed_executions =
+            executions > l->flushed_executions ? executions : l->flushed_executions;
+        release(l, &due);
+    } else {
+        error = -EIO; /* another flush failed meanwhile, and what was to be flushed is lost */
     }
-    for (unsigned i = 0; i < WIRE_RECEIPT_BITS; i++)
-        if (l->executed + 1 + i <= l->durable + WIRE_ORDINAL_WINDOW &&
-            *state_of(l, l->executed + 1 + i) == EXECUTED)
-            r->bitmap[i / 8] |= (uint8_t)(1u << i % 8);
     pthread_mutex_unlock(&l->lock);
+    due_call(&due);
+    return error;
 }
 
-/* ---- the syncer ---- */
-
-static bool wants_flush(const struct lease *l)
+/* Somebody waits for what only a flush can give him. */
+static bool wants_flush(struct lease *l)
 {
-    for (const struct waiting_sync *s = l->syncs; s; s = s->next)
-        if (s->ordinal > l->durable && s->ordinal <= l->executed)
-            return true;
-    for (const struct ordered *o = l->waiting; o; o = o->next)
-        if (o->after > l->durable && o->after <= l->executed)
-            return true;
+    const struct ordinals *o = &l->ordinals;
+    struct lease_write *w;
+    struct lease_sync *s;
+
+    TAILQ_FOREACH(s, &l->syncs, link)
+    if (s->ordinal > o->durable && s->ordinal <= o->executed)
+        return true;
+    TAILQ_FOREACH(w, &l->waiting, link)
+    if (w->after > o->durable && w->after <= o->executed)
+        return true;
     return false;
 }
 
-/* With the lock; without it while the disk works. */
-static void flush(struct lease *l)
-{
-    uint64_t mark = l->executed, epoch = l->epoch;
-    struct backend *backend = l->lun->backend;
-    int error;
-
-    pthread_mutex_unlock(&l->lock);
-    error = backend->ops->flush(backend);
-    pthread_mutex_lock(&l->lock);
-    if (error) {
-        target_log("LUN %u: flush failed: %s; what was not confirmed is asked for again",
-                   l->lun->number, strerror(-error));
-        new_boot_id(l);
-        forget_above(l, l->durable);
-    } else if (epoch == l->epoch) {
-        while (l->durable < mark)
-            *state_of(l, ++l->durable) = ABSENT; /* the ring's place serves another ordinal now */
-    }
-}
-
-static struct ordered *release_waiting(struct lease *l)
-{
-    struct ordered **at = &l->waiting, *ready = NULL;
-
-    while (*at) {
-        struct ordered *o;
-
-        if ((*at)->after > l->durable) {
-            at = &(*at)->next;
-            continue;
-        }
-        o = unlink_waiting(l, at);
-        *state_of(l, o->ordinal) = EXECUTING;
-        o->epoch = l->epoch;
-        l->executing++;
-        o->next = ready;
-        ready = o;
-    }
-    return ready;
-}
-
-/* Those that are covered, or have waited long enough. */
-static struct waiting_sync *release_syncs(struct lease *l)
-{
-    struct waiting_sync **at = &l->syncs, *ready = NULL;
-    uint64_t now = now_us();
-
-    while (*at) {
-        struct waiting_sync *s = *at;
-
-        if (s->ordinal > l->durable && s->deadline_us > now && !l->ending) {
-            at = &s->next;
-            continue;
-        }
-        *at = s->next;
-        s->next = ready;
-        ready = s;
-    }
-    return ready;
-}
-
-static void release(struct lease *l)
-{
-    struct ordered *commands = release_waiting(l);
-    struct waiting_sync *syncs = release_syncs(l);
-
-    if (!commands && !syncs)
-        return;
-    pthread_mutex_unlock(&l->lock);
-    run_all(commands, true);
-    while (syncs) {
-        struct waiting_sync *next = syncs->next;
-
-        syncs->answer(syncs);
-        syncs = next;
-    }
-    pthread_mutex_lock(&l->lock);
-}
-
-static void wait_for_change(struct lease *l)
-{
-    uint64_t until_us = UINT64_MAX;
-    struct timespec until;
-
-    for (const struct waiting_sync *s = l->syncs; s; s = s->next)
-        if (s->deadline_us < until_us)
-            until_us = s->deadline_us;
-    if (until_us == UINT64_MAX) {
-        pthread_cond_wait(&l->changed, &l->lock);
-        return;
-    }
-    until.tv_sec = (time_t)(until_us / 1000000);
-    until.tv_nsec = (long)(until_us % 1000000 * 1000);
-    pthread_cond_timedwait(&l->changed, &l->lock, &until);
-}
-
-static void *syncer(void *arg)
+static void *syncer_thread(void *arg)
 {
     struct lease *l = arg;
 
     pthread_mutex_lock(&l->lock);
     while (!l->ending) {
-        if (wants_flush(l))
-            flush(l);
-        release(l);
-        if (!l->ending && !wants_flush(l))
-            wait_for_change(l);
+        if (wants_flush(l)) {
+            pthread_mutex_unlock(&l->lock);
+            lease_flush(l);
+            pthread_mutex_lock(&l->lock);
+        } else {
+            pthread_cond_wait(&l->work, &l->lock);
+        }
     }
-    release(l);
     pthread_mutex_unlock(&l->lock);
     return NULL;
 }
 
-int lease_flush(struct lease *l)
+static void *clock_thread(void *arg)
 {
-    return l->lun->backend->ops->flush(l->lun->backend);
+    struct lease *l = arg;
+    struct lease_sync *s;
+    struct due due;
+
+    pthread_mutex_lock(&l->lock);
+    while (!l->ending) {
+        due_init(&due);
+        s = TAILQ_FIRST(&l->syncs);
+        if (!s) {
+            pthread_cond_wait(&l->deadline, &l->lock);
+        } else if (s->deadline_us > now_us()) {
+            cond_wait_until(&l->deadline, &l->lock, s->deadline_us);
+        } else {
+            answer_later(l, s, &due);
+            pthread_mutex_unlock(&l->lock);
+            due_call(&due);
+            pthread_mutex_lock(&l->lock);
+        }
+    }
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
 }
 
-struct lease *lease_new(struct lun *lun)
+void lease_sync(struct lease *l, struct lease_sync *s)
+{
+    bool waits;
+
+    pthread_mutex_lock(&l->lock);
+    waits = s->ordinal > l->ordinals.durable && s->grant->live &&
+            s->grant->state == WIRE_LEASE_HELD && is_current(l, s->grant);
+    if (waits) {
+        s->deadline_us = now_us() + WIRE_SYNC_WAIT_US;
+        TAILQ_INSERT_TAIL(&l->syncs, s, link);
+        pthread_cond_signal(&l->work);
+        pthread_cond_signal(&l->deadline);
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (!waits)
+        s->answer(s);
+}
+
+void lease_receipt(struct lease *l, const struct grant *g, struct wire_receipt *receipt)
+{
+    memset(receipt, 0, sizeof *receipt);
+    pthread_mutex_lock(&l->lock);
+    wire_put64(receipt->boot_id.counter, l->boot_counter);
+    memcpy(receipt->boot_id.random, l->boot_random, sizeof l->boot_random);
+    wire_put64(receipt->generation, l->generation);
+    receipt->lease_state = (uint8_t)(is_current(l, g) ? g->state : WIRE_LEASE_FENCED);
+    ordinals_receipt(&l->ordinals, receipt);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void lease_end_session(struct lease *l, const void *session)
+{
+    struct lease_write *w, *next_write;
+    struct lease_sync *s, *next_sync;
+    struct due due;
+    struct grant *g;
+
+    due_init(&due);
+    pthread_mutex_lock(&l->lock);
+    TAILQ_FOREACH(g, &l->grants, link)
+    if (g->session == session)
+        g->live = false;
+    for (w = TAILQ_FIRST(&l->waiting); w; w = next_write) {
+        next_write = TAILQ_NEXT(w, link);
+        if (w->grant->session == session) {
+            wait_end(l, w);
+            TAILQ_INSERT_TAIL(&due.drop, w, link);
+        }
+    }
+    for (s = TAILQ_FIRST(&l->syncs); s; s = next_sync) {
+        next_sync = TAILQ_NEXT(s, link);
+        if (s->grant->session == session)
+            answer_later(l, s, &due);
+    }
+    pthread_cond_broadcast(&l->detached);
+    pthread_mutex_unlock(&l->lock);
+    due_call(&due);
+}
+
+/* ---- life ---- */
+
+static bool make_ids(struct lease *l)
+{
+    struct timespec ts;
+
+    /* grows from one start to the next, as long as nobody sets the clock back */
+    clock_gettime(CLOCK_REALTIME, &ts);
+    l->boot_counter = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+    return getrandom(l->volume_id, sizeof l->volume_id, 0) == sizeof l->volume_id &&
+           getrandom(l->boot_random, sizeof l->boot_random, 0) == sizeof l->boot_random;
+}
+
+static void end_threads(struct lease *l, bool syncer, bool clock)
+{
+    pthread_mutex_lock(&l->lock);
+    l->ending = true;
+    pthread_cond_signal(&l->work);
+    pthread_cond_signal(&l->deadline);
+    pthread_mutex_unlock(&l->lock);
+    if (syncer)
+        pthread_join(l->syncer, NULL);
+    if (clock)
+        pthread_join(l->clock, NULL);
+}
+
+static void destroy(struct lease *l)
+{
+    pthread_cond_destroy(&l->work);
+    pthread_cond_destroy(&l->deadline);
+    pthread_cond_destroy(&l->detached);
+    pthread_mutex_destroy(&l->lock);
+    free(l->name);
+    free(l);
+}
+
+struct lease *lease_new(const char *name, struct backend *backend)
 {
     struct lease *l = calloc(1, sizeof *l);
-    pthread_condattr_t attr;
+    bool syncer, clock;
 
-    if (!l || RAND_bytes(l->volume_id, sizeof l->volume_id) != 1) {
-        free(l);
+    if (!l)
         return NULL;
-    }
-    l->lun = lun;
+    l->name = strdup(name);
+    l->backend = backend;
     pthread_mutex_init(&l->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->changed, &attr);
-    pthread_condattr_destroy(&attr);
-    pthread_cond_init(&l->idle, NULL);
-    new_boot_id(l);
-    if (pthread_create(&l->syncer, NULL, syncer, l) != 0) {
-        free(l);
-        return NULL;
-    }
-    return l;
+    pthread_cond_init(&l->work, NULL);
+    pthread_cond_init(&l->detached, NULL);
+    cond_init(&l->deadline);
+    TAILQ_INIT(&l->grants);
+    TAILQ_INIT(&l->waiting);
+    TAILQ_INIT(&l->executing);
+    TAILQ_INIT(&l->syncs);
+    ordinals_start(&l->ordinals, 0);
+    syncer = l->name && make_ids(l) && pthread_create(&l->syncer, NULL, syncer_thread, l) == 0;
+    clock = syncer && pthread_create(&l->clock, NULL, clock_thread, l) == 0;
+    if (clock)
+        return l;
+    end_threads(l, syncer, clock);
+    destroy(l);
+    return NULL;
 }
 
 void lease_free(struct lease *l)
 {
-    pthread_mutex_lock(&l->lock);
-    l->ending = true;
-    pthread_cond_signal(&l->changed);
-    pthread_mutex_unlock(&l->lock);
-    pthread_join(l->syncer, NULL);
-    run_all(take_waiting(l), false);
-    pthread_cond_destroy(&l->changed);
-    pthread_cond_destroy(&l->idle);
-    pthread_mutex_destroy(&l->lock);
-    free(l);
+    if (!l)
+        return;
+    end_threads(l, true, true);
+    destroy(l);
 }

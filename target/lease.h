@@ -1,78 +1,107 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The lease of a sealed LUN, the ordinals of its holder, and the receipts.
- * PROTOCOL, sections 3 to 5.
+ * The lease of a sealed LUN: who may write, which ordinals are where, what is
+ * durable (PROTOCOL, sections 3 to 5). All functions may be called by any
+ * thread; none but lease_attach and lease_flush waits.
+ *
+ * A write, from lease_claim on, is
+ *   waiting    on `waiting`, until everything up to its `after` is durable;
+ *   executing  on `executing`: claimed, somebody writes its bytes;
+ *   executed or durable, as the ordinals say; or absent (dropped, or failed).
  */
 #ifndef TARGET_LEASE_H
 #define TARGET_LEASE_H
 
-#include "target.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "backend.h"
+#include "sense.h"
+#include "wire.h"
 
 struct lease;
 
-/* One SA's part in the lease: which generation it acts for. */
-struct claim {
-    enum wire_intent intent;
-    uint64_t generation; /* that message 2 stated; after lease_take: its own */
-    uint64_t base;
-    uint8_t initiator[WIRE_KEY_BYTES];
+struct lease_holder {
+    uint8_t key[WIRE_KEY_BYTES];
     uint8_t mount_id[WIRE_ID_BYTES];
-    char address[64];
-    enum wire_lease_state state;
+    uint64_t since;   /* Unix time, seconds */
+    char address[64]; /* text, NUL padded */
 };
 
-/* A command in the lease's hands; a member of what it belongs to. */
-struct ordered {
-    struct ordered *next; /* the lease's */
-    const void *owner;    /* whose end makes it absent: the session */
-    uint64_t epoch; /* the lease's: it changes with the holder and with the boot id */
+/* What an SA has of the lease; a member of it. The lease's from attach to detach. */
+struct grant {
+    TAILQ_ENTRY(grant) link;
+    const void *session;
+    struct lease_holder who;
+    enum wire_lease_state state; /* NONE before lease_attach */
+    uint64_t generation;
+    bool live; /* its session still takes commands */
+};
+
+/* A SEALED WRITE; a member of the task. */
+struct lease_write {
+    TAILQ_ENTRY(lease_write) link;
+    struct lease_write *copies; /* that wait for the result of this one; linked by `copies` */
+    struct grant *grant;
     uint64_t ordinal, after;
-    size_t bytes; /* of memory that it holds while it waits */
-    /* Its turn has come (false: it is absent now and only to be freed). */
-    void (*run)(struct ordered *command, bool execute);
+    size_t bytes; /* of memory while it waits */
+    uint64_t epoch;
+    /* It waited and is claimed now. With the lock held: only hands it to a worker. */
+    void (*execute)(struct lease_write *write);
+    /* Without the lock; must not wait. It waited and is absent now; it is a copy, and the result.
+     */
+    void (*drop)(struct lease_write *write);
+    void (*answer)(struct lease_write *write, struct sense sense);
 };
 
-struct waiting_sync { /* a SEALED SYNC that waits */
-    struct waiting_sync *next;
-    const void *owner;
+struct lease_sync {
+    TAILQ_ENTRY(lease_sync) link;
+    struct grant *grant;
     uint64_t ordinal;
     uint64_t deadline_us;
-    void (*answer)(struct waiting_sync *sync); /* pushes a job; must not wait */
+    void (*answer)(struct lease_sync *sync); /* called once, without the lock; must not wait */
 };
-
-struct lease *lease_new(struct lun *lun);
-void lease_free(struct lease *lease);
-
-/* Fills in what message 2 says, or a refusal. Changes nothing. */
-void lease_describe(struct lease *lease, const struct claim *claim, struct wire_welcome *welcome);
-/* The first SEALED WRITE of an SA opened: takes the lease by compare-and-swap
- * on claim->generation. Sets claim->state and ->generation. */
-void lease_take(struct lease *lease, struct claim *claim);
-/* The SA is gone. */
-void lease_leave(struct lease *lease, struct claim *claim);
 
 enum lease_verdict {
-    LEASE_EXECUTE, /* claimed: execute, then lease_executed */
-    LEASE_WAIT,    /* kept until its `after` is durable: answer GOOD */
-    LEASE_DONE,    /* a copy of an executed one: answer GOOD */
-    LEASE_BUSY,    /* no room, or a copy is executing: TASK SET FULL */
-    LEASE_INVALID, /* ordinal or after out of bounds */
-    LEASE_FENCED,  /* not of the holder's generation */
+    LEASE_EXECUTE,  /* claimed: do it and call lease_finish */
+    LEASE_WAITS,    /* is the lease's until execute or drop; it counts as accepted */
+    LEASE_COPY,     /* is the lease's until answer */
+    LEASE_EXECUTED, /* was done before: skip it */
+    LEASE_FULL,     /* no room to wait */
+    LEASE_FENCED,
+    LEASE_READ_ONLY,
+    LEASE_INVALID, /* ordinal or after */
 };
-enum lease_verdict lease_claim(struct lease *lease, const struct claim *claim,
-                               struct ordered *command);
-/* error 0 or -errno of the backend. */
-void lease_executed(struct lease *lease, const struct ordered *command, int error);
-/* Waiting commands of this owner become absent, its SYNCs are dropped unanswered. */
-void lease_forget(struct lease *lease, const void *owner);
 
-/* Answered through `answer`, at once or later. */
-void lease_sync(struct lease *lease, struct waiting_sync *sync);
-void lease_receipt(struct lease *lease, const struct claim *claim, struct wire_receipt *receipt);
-/* Everything executed onto stable storage: at the end. 0 or -errno. */
+/* `name` is for the log, and kept. NULL: out of memory or of threads. */
+struct lease *lease_new(const char *name, struct backend *backend);
+/* No grant may be attached any more. */
+void lease_free(struct lease *lease);
+
+/* What message 2 says of the lease, and whether it would be refused now. Changes nothing. */
+void lease_describe(struct lease *lease, const struct wire_hello *hello,
+                    const uint8_t key[WIRE_KEY_BYTES], struct wire_welcome *welcome);
+
+/* Takes it as `hello` intends; `generation` is what message 2 said. Sets the
+ * grant's state, to FENCED where the lease is not to be had. Waits for the
+ * commands of a holder whose sessions have ended, and for a flush. */
+void lease_attach(struct lease *lease, struct grant *grant, const struct wire_hello *hello,
+                  uint64_t generation);
+void lease_detach(struct lease *lease, struct grant *grant); /* no command of it is left */
+/* The session takes no commands any more: what waits is dropped, SYNCs are answered. */
+void lease_end_session(struct lease *lease, const void *session);
+
+bool lease_may_read(struct lease *lease, const struct grant *grant);
+enum lease_verdict lease_claim(struct lease *lease, struct lease_write *write);
+/* The end of an executing write; SENSE_NONE: its bytes are there. Returns what
+ * is to be answered: after a restart of the LUN, not what was meant. */
+struct sense lease_finish(struct lease *lease, struct lease_write *write, struct sense sense);
+
+void lease_sync(struct lease *lease, struct lease_sync *sync);
+void lease_receipt(struct lease *lease, const struct grant *grant, struct wire_receipt *receipt);
+
+/* Makes durable what is executed. A failure is a restart of the LUN. 0 or -errno. */
 int lease_flush(struct lease *lease);
-
-/* SCSI sense of a backend's -errno: key << 16 | ASC << 8 | ASCQ (SPC-4 4.5). */
-uint32_t sense_of_errno(int error);
 
 #endif

@@ -1,171 +1,276 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The login phase, RFC 7143 sections 6.3 and 11.12, 11.13. Who may use a sealed
- * LUN is settled by its handshake; iSCSI's own authentication is not offered.
+ * Logging in: login.h. States: `stage` is that of the last response; the
+ * requests of one negotiation are one text, split by the C bit where it is long.
  */
+#include "login.h"
+
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "association.h"
 #include "conn.h"
-#include "text.h"
+#include "portal.h"
 
-#define STAGE_SECURITY 0
-#define STAGE_OPERATIONAL 1
-#define STAGE_FULL_FEATURE 3
+enum stage { STAGE_SECURITY = 0, STAGE_OPERATIONAL = 1, STAGE_FULL_FEATURE = 3 };
 
-/* Status-Class << 8 | Status-Detail, 11.13.5 */
-#define LOGIN_INITIATOR_ERROR 0x0200
-#define LOGIN_AUTHENTICATION 0x0201
-#define LOGIN_NOT_FOUND 0x0203
-#define LOGIN_VERSION 0x0205
-#define LOGIN_MISSING 0x0207
-#define LOGIN_NO_RESOURCES 0x0302
-
-struct login { /* what the PDUs of one login share */
-    struct conn *conn;
-    char text[TEXT_MAX + 1]; /* of the initiator, over PDUs with the C bit */
-    uint32_t len;
-    bool named; /* InitiatorName and so on have been seen */
-    bool said_group;
+enum { /* offsets of Login PDUs */
+       LOGIN_VERSION_MIN = 3,
+       LOGIN_ISID = 8,
+       LOGIN_TSIH = 14,
+       LOGIN_STATUS = 36,
 };
 
-static int reply(struct login *l, const uint8_t *bhs, uint8_t flags, uint16_t status,
-                 struct text *answer)
-{
-    struct task *t = task_new(l->conn, bhs);
+enum status { /* class and detail: RFC 7143, 11.13.5 */
+              STATUS_SUCCESS = 0x0000,
+              STATUS_INITIATOR_ERROR = 0x0200,
+              STATUS_AUTHENTICATION_FAILURE = 0x0201,
+              STATUS_NOT_FOUND = 0x0203,
+              STATUS_UNSUPPORTED_VERSION = 0x0205,
+              STATUS_MISSING_PARAMETER = 0x0207,
+              STATUS_SESSION_DOES_NOT_EXIST = 0x020A,
+              STATUS_OUT_OF_RESOURCES = 0x0302,
+};
 
-    if (!t || task_reserve(t, answer->len) != 0)
-        return -1;
-    memset(t->response, 0, sizeof t->response);
-    t->response[0] = ISCSI_LOGIN_RESPONSE;
-    t->response[1] = flags;
-    memcpy(t->response + 8, bhs + 8, 6); /* ISID */
-    if ((flags & 3) == STAGE_FULL_FEATURE && flags & ISCSI_FINAL)
-        wire_put16(t->response + 14, 1); /* TSIH: one connection a session */
-    memcpy(t->response + 16, bhs + 16, 4);
-    wire_put16(t->response + 36, status);
-    memcpy(t->data, answer->data, answer->len);
-    t->in_len = answer->len;
-    t->last_of_connection = status != 0;
-    task_respond(t);
-    return status == 0 ? 0 : -1;
+struct login {
+    struct conn *conn;
+    enum stage stage;
+    bool first;    /* no request was answered yet */
+    bool declared; /* our MaxRecvDataSegmentLength */
+    bool named;    /* a TargetName came, and it is ours */
+    enum status status;
+    uint16_t tsih;
+    struct text in, out;
+};
+
+static void fail(struct login *login, enum status status, const char *why)
+{
+    if (login->status == STATUS_SUCCESS)
+        conn_log(login->conn, 0, "login refused: %s", why);
+    login->status = status;
 }
 
-static int refuse(struct login *l, const uint8_t *bhs, uint16_t status, const char *why)
-{
-    struct text none = {.len = 0};
+/* ---- keys ---- */
 
-    conn_log(l->conn, "login refused: %s", why);
-    return reply(l, bhs, 0, status, &none);
+/* It stands in the log: no byte that could draw there. */
+static bool is_name(const char *name)
+{
+    size_t len = strlen(name);
+
+    for (size_t i = 0; i < len; i++)
+        if (name[i] <= ' ' || name[i] > '~')
+            return false;
+    return len > 0 && len < NAME_BYTES;
 }
 
-/* -1: refused. The names come with the first PDU. */
-static int take_names(struct login *l, const uint8_t *bhs)
+static void initiator_name(struct login *login, const char *value)
 {
-    const char *initiator = text_find(l->text, l->len, "InitiatorName");
-    const char *type = text_find(l->text, l->len, "SessionType");
-    const char *target = text_find(l->text, l->len, "TargetName");
-
-    if (!initiator || !*initiator || strlen(initiator) >= sizeof l->conn->initiator)
-        return refuse(l, bhs, LOGIN_MISSING, "no InitiatorName");
-    for (const char *p = initiator; *p; p++)
-        if (!g_ascii_isgraph(*p))
-            return refuse(l, bhs, LOGIN_INITIATOR_ERROR, "an InitiatorName with other than printable characters");
-    strcpy(l->conn->initiator, initiator);
-    l->conn->discovery = type && strcmp(type, "Discovery") == 0;
-    if (!l->conn->discovery && !target)
-        return refuse(l, bhs, LOGIN_MISSING, "no TargetName");
-    if (target && strcmp(target, l->conn->target->name) != 0)
-        return refuse(l, bhs, LOGIN_NOT_FOUND, "there is no target of that name");
-    l->named = true;
-    return 0;
+    if (!is_name(value))
+        fail(login, STATUS_INITIATOR_ERROR, "InitiatorName is no iSCSI name");
+    else
+        snprintf(login->conn->initiator, NAME_BYTES, "%s", value);
 }
 
-static int check_header(struct login *l, const uint8_t *bhs)
+static void target_name(struct login *login, const char *value)
 {
-    if ((bhs[0] & 0x3f) != ISCSI_LOGIN) {
-        conn_log(l->conn, "something else than a login: closed");
-        return -1;
+    login->named = strcmp(value, login->conn->target->name) == 0;
+    if (!login->named)
+        fail(login, STATUS_NOT_FOUND, "another target's name");
+}
+
+static bool has_none(const char *list)
+{
+    const char *none = strstr(list, "None");
+
+    return none && (none == list || none[-1] == ',') && (none[4] == 0 || none[4] == ',');
+}
+
+static bool auth_method(struct login *login, const char *value)
+{
+    if (has_none(value))
+        return text_put(&login->out, "AuthMethod", "None");
+    fail(login, STATUS_AUTHENTICATION_FAILURE,
+         "it insists on an AuthMethod; sealed LUNs have keys of their own");
+    return true;
+}
+
+static bool take_key(struct login *login, const char *key, const char *value)
+{
+    if (strcmp(key, "InitiatorName") == 0)
+        initiator_name(login, value);
+    else if (strcmp(key, "TargetName") == 0)
+        target_name(login, value);
+    else if (strcmp(key, "SessionType") == 0)
+        login->conn->discovery = strcmp(value, "Discovery") == 0;
+    else if (strcmp(key, "InitiatorAlias") == 0)
+        return true;
+    else if (strcmp(key, "AuthMethod") == 0)
+        return auth_method(login, value);
+    else
+        return text_negotiate(&login->conn->parameters, key, value, &login->out);
+    return true;
+}
+
+static void take_text(struct login *login)
+{
+    const char *key, *value;
+    size_t offset = 0;
+    bool bad = false, room = true;
+
+    while (room && text_next(&login->in, &offset, &key, &value, &bad))
+        room = take_key(login, key, value);
+    login->in.bytes = 0;
+    if (bad || !room)
+        fail(login, STATUS_INITIATOR_ERROR, "its text is no list of keys, or too long");
+}
+
+static void check_names(struct login *login)
+{
+    const struct conn *conn = login->conn;
+
+    if (!conn->initiator[0])
+        fail(login, STATUS_MISSING_PARAMETER, "no InitiatorName");
+    else if (!conn->discovery && !login->named)
+        fail(login, STATUS_MISSING_PARAMETER, "no TargetName");
+}
+
+static void add_ours(struct login *login)
+{
+    char number[16];
+    bool room = true;
+
+    if (login->first && !login->conn->discovery)
+        room = text_put(&login->out, "TargetPortalGroupTag", "1");
+    if (login->stage == STAGE_OPERATIONAL && !login->declared) {
+        snprintf(number, sizeof number, "%d", PDU_DATA_MAX);
+        room = room && text_put(&login->out, "MaxRecvDataSegmentLength", number);
+        login->declared = true;
     }
-    if (bhs[3] != 0)
-        return refuse(l, bhs, LOGIN_VERSION, "a version of iSCSI that is not 0");
-    if (wire_get16(bhs + 14) != 0)
-        return refuse(l, bhs, LOGIN_NO_RESOURCES, "a second connection for a session");
-    return 0;
+    if (!room)
+        fail(login, STATUS_INITIATOR_ERROR, "too many keys");
 }
 
-/* One whole text is here: answers it. Returns the flags of the response, -1: refused. */
-static int answer_stage(struct login *l, const uint8_t *bhs, struct text *answer)
+/* ---- PDUs ---- */
+
+static void check_header(struct login *login, const uint8_t *bhs)
 {
-    unsigned current = bhs[1] >> 2 & 3, next = bhs[1] & 3;
-    bool transit = bhs[1] & ISCSI_FINAL;
-    const char *method;
+    enum stage current = bhs[BHS_FLAGS] >> 2 & 3, next = bhs[BHS_FLAGS] & 3;
+    bool transit = bhs[BHS_FLAGS] & PDU_TRANSIT;
 
-    if (!l->named && take_names(l, bhs) != 0)
-        return -1;
-    if (current > STAGE_OPERATIONAL || (transit && (next <= current || next == 2)))
-        return refuse(l, bhs, LOGIN_INITIATOR_ERROR, "a stage that does not follow");
-    method = text_find(l->text, l->len, "AuthMethod");
-    if (method) {
-        g_auto(GStrv) methods = g_strsplit(method, ",", -1);
+    if (bhs[LOGIN_VERSION_MIN] != 0)
+        fail(login, STATUS_UNSUPPORTED_VERSION, "an unknown version of iSCSI");
+    else if (wire_get16(bhs + LOGIN_TSIH) != 0)
+        fail(login, STATUS_SESSION_DOES_NOT_EXIST, "a second connection in a session");
+    else if ((!login->first && current != login->stage) ||
+             (current != STAGE_SECURITY && current != STAGE_OPERATIONAL) ||
+             (transit && (next <= current || next == 2)))
+        fail(login, STATUS_INITIATOR_ERROR, "stages out of order");
+    else
+        login->stage = current;
+}
 
-        if (!g_strv_contains((const char *const *)methods, "None"))
-            return refuse(l, bhs, LOGIN_AUTHENTICATION, "no AuthMethod but CHAP is offered; None is needed");
-        text_add(answer, "AuthMethod", "None");
+static bool respond(struct login *login, const uint8_t *bhs)
+{
+    struct conn *conn = login->conn;
+    bool failed = login->status != STATUS_SUCCESS;
+    struct response *r = conn_response(conn, PDU_LOGIN_RESPONSE, wire_get32(bhs + BHS_ITT),
+                                       failed ? 0 : (uint32_t)login->out.bytes);
+
+    if (!r)
+        return false;
+    r->bhs[BHS_FLAGS] = failed ? 0 : bhs[BHS_FLAGS] & (uint8_t)~PDU_CONTINUE;
+    memcpy(r->bhs + LOGIN_ISID, bhs + LOGIN_ISID, sizeof conn->isid);
+    wire_put16(r->bhs + LOGIN_TSIH, login->tsih);
+    wire_put16(r->bhs + LOGIN_STATUS, (uint16_t)login->status);
+    if (!failed)
+        memcpy((void *)r->data, login->out.data, login->out.bytes);
+    login->out.bytes = 0;
+    conn_send(conn, r);
+    return !failed;
+}
+
+static void enter_full_feature(struct login *login)
+{
+    struct conn *conn = login->conn;
+
+    text_settle(&conn->parameters);
+    if (!association_start_session(conn)) {
+        fail(login, STATUS_OUT_OF_RESOURCES, "out of memory");
+        return;
     }
-    if (!l->conn->discovery && !l->said_group)
-        text_add(answer, "TargetPortalGroupTag", "1");
-    l->said_group = true;
-    if (text_negotiate(l->conn, l->text, l->len, answer) != 0)
-        return refuse(l, bhs, LOGIN_INITIATOR_ERROR, "a text key with a value that can't be");
-    l->len = 0;
-    return (int)((transit ? ISCSI_FINAL : 0) | current << 2 | (transit ? next : 0));
+    sender_set_limits(&conn->sender, conn->parameters.initiator_data_bytes_max,
+                      conn->parameters.max_burst);
+    login->tsih = portal_logged_in(conn);
+    conn_log(conn, 0, conn->discovery ? "discovery session begins" : "session begins");
 }
 
-static int login_pdu(struct login *l, const uint8_t *bhs, uint32_t data_len)
+static bool read_request(struct login *login, uint8_t bhs[PDU_BHS_BYTES])
 {
-    struct text answer = {.len = 0};
-    int flags;
+    struct conn *conn = login->conn;
+    uint32_t bytes;
 
-    if (check_header(l, bhs) != 0)
-        return -1;
-    if (l->len + data_len > TEXT_MAX)
-        return refuse(l, bhs, LOGIN_INITIATOR_ERROR, "more text than anybody needs");
-    if (pdu_read_data(l->conn, (uint8_t *)l->text + l->len, data_len) != 0)
-        return -1;
-    l->len += data_len;
-    l->text[l->len] = 0;
-    if (bhs[1] & 0x40) /* C: the text goes on */
-        return reply(l, bhs, bhs[1] & 0x0c, 0, &answer);
-    flags = answer_stage(l, bhs, &answer);
-    if (flags < 0 || reply(l, bhs, (uint8_t)flags, 0, &answer) != 0)
-        return -1;
-    return flags & ISCSI_FINAL && (flags & 3) == STAGE_FULL_FEATURE;
+    if (!conn_read(conn, bhs, PDU_BHS_BYTES))
+        return false;
+    bytes = wire_get24(bhs + BHS_DATA_LENGTH);
+    if ((bhs[BHS_OPCODE] & PDU_OPCODE_MASK) != PDU_LOGIN)
+        return conn_protocol_error(conn, "it begins with something else than a login");
+    if (bytes > sizeof login->in.data - login->in.bytes)
+        return conn_protocol_error(conn, "a login of too many bytes");
+    if (!conn_skip(conn, bhs[BHS_AHS_LENGTH] * 4u) ||
+        !conn_read_segment(conn, login->in.data + login->in.bytes, bytes))
+        return false;
+    login->in.bytes += bytes;
+    return true;
 }
 
-int login(struct conn *conn, uint8_t bhs[BHS_BYTES])
+static bool is_last(const uint8_t *bhs)
 {
-    g_autofree struct login *l = g_new0(struct login, 1);
-    uint32_t data_len;
-    bool first = true;
-    int result;
+    return (bhs[BHS_FLAGS] & PDU_TRANSIT) && (bhs[BHS_FLAGS] & 3) == STAGE_FULL_FEATURE;
+}
 
-    l->conn = conn;
-    conn->immediate_data = true; /* the defaults of RFC 7143, section 13 */
-    conn->initial_r2t = true;
-    conn->first_burst = 65536;
-    conn->max_burst = 262144;
-    do {
-        if (pdu_read_header(conn, bhs, &data_len) != 0)
-            return -1;
-        if (first) {
-            conn->exp_cmd_sn = wire_get32(bhs + 24);
-            conn->shown_cmd_sn = conn->exp_cmd_sn;
-            conn->max_cmd_sn = conn->exp_cmd_sn + COMMAND_WINDOW - 1;
-            conn->stat_sn = wire_get32(bhs + 28);
-        }
-        first = false;
-        result = login_pdu(l, bhs, data_len);
-    } while (result == 0);
-    conn->login_deadline_us = 0;
-    return result < 0 ? -1 : 0;
+/* One request and its response. False: the connection ends. */
+static bool step(struct login *login, bool *finished)
+{
+    uint8_t bhs[PDU_BHS_BYTES];
+
+    if (!read_request(login, bhs))
+        return false;
+    if (login->first) {
+        sender_set_numbers(&login->conn->sender, wire_get32(bhs + BHS_CMD_SN));
+        memcpy(login->conn->isid, bhs + LOGIN_ISID, sizeof login->conn->isid);
+    }
+    check_header(login, bhs);
+    if (bhs[BHS_FLAGS] & PDU_CONTINUE) {
+        bhs[BHS_FLAGS] &= (uint8_t)~PDU_TRANSIT;
+        return respond(login, bhs);
+    }
+    take_text(login);
+    if (login->status == STATUS_SUCCESS)
+        check_names(login);
+    add_ours(login);
+    if (login->status == STATUS_SUCCESS && is_last(bhs))
+        enter_full_feature(login);
+    login->first = false;
+    *finished = is_last(bhs);
+    if (!respond(login, bhs))
+        return false;
+    if (bhs[BHS_FLAGS] & PDU_TRANSIT)
+        login->stage = bhs[BHS_FLAGS] & 3;
+    return true;
+}
+
+bool login_run(struct conn *conn)
+{
+    struct login *login = calloc(1, sizeof *login);
+    bool ok = login != NULL, finished = false;
+
+    if (!login)
+        return false;
+    login->conn = conn;
+    login->first = true;
+    while (ok && !finished)
+        ok = step(login, &finished);
+    free(login);
+    return ok;
 }

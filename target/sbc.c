@@ -1,178 +1,334 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The medium of a plain LUN, SBC-3. Run by a worker; blocks are logical blocks.
+ * Disks: SBC-3. The capacity is every LUN's; the commands that move plain
+ * bytes get here only for a LUN with access=plain (task.c sees to it).
  */
 #include <string.h>
 
 #include "conn.h"
+#include "task.h"
 
-struct extent {
-    uint64_t lba;
-    uint64_t blocks;
-    bool fua;
+#define COMPARE_BYTES 4096
+
+struct range {
+    uint64_t lba, blocks;
 };
 
-/* READ and WRITE (6), (10), (12), (16); the others are laid out like (10) and (16) */
-static struct extent extent_of(const uint8_t *cdb)
-{
-    struct extent e = {0};
+/* ---- capacity ---- */
 
-    switch (cdb[0] >> 5) {
-    case 0:
-        e.lba = wire_get24(cdb + 1) & 0x1fffff;
-        e.blocks = cdb[4] ? cdb[4] : 256;
-        return e;
-    case 1:
-    case 2:
-        e.lba = wire_get32(cdb + 2);
-        e.blocks = wire_get16(cdb + 7);
-        break;
-    case 4:
-        e.lba = wire_get64(cdb + 2);
-        e.blocks = wire_get32(cdb + 10);
-        break;
-    default:
-        e.lba = wire_get32(cdb + 2);
-        e.blocks = wire_get32(cdb + 6);
+void sbc_read_capacity_10(struct task *task)
+{
+    const struct lun *lun = task->lun;
+    uint64_t last = lun->blocks - 1;
+    uint8_t *out = task_buffer(task);
+
+    if (!out) {
+        task_status(task, SCSI_BUSY);
+        return;
     }
-    e.fua = cdb[1] & 0x08;
-    return e;
+    wire_put32(out, last > UINT32_MAX ? UINT32_MAX : (uint32_t)last);
+    wire_put32(out + 4, lun->block_bytes);
+    task_data(task, out, 8);
 }
 
-static bool is_inside(const struct task *t, const struct extent *e)
+static void read_capacity_16(struct task *task)
 {
-    return e->lba <= t->lun->blocks && e->blocks <= t->lun->blocks - e->lba;
+    const struct lun *lun = task->lun;
+    uint32_t allocated = wire_get32(task->cdb + 10);
+    uint8_t *out = task_buffer(task);
+
+    if (!out) {
+        task_status(task, SCSI_BUSY);
+        return;
+    }
+    memset(out, 0, 32);
+    wire_put64(out, lun->blocks - 1);
+    wire_put32(out + 8, lun->block_bytes);
+    out[13] = (uint8_t)(__builtin_ctz(WIRE_BLOCK_BYTES) - __builtin_ctz(lun->block_bytes));
+    if (!lun->sealed)
+        out[14] = 0x80 | 0x40; /* LBPME, LBPRZ */
+    task_data(task, out, allocated < 32 ? allocated : 32);
 }
 
-static void finish(struct task *t, int error)
+/* 5.4: all of it counts as mapped, which is always true enough */
+static void get_lba_status(struct task *task)
 {
-    if (error)
-        task_sense(t, sense_of_errno(error));
-    else
-        task_status(t, GOOD);
-}
+    const struct lun *lun = task->lun;
+    uint64_t lba = wire_get64(task->cdb + 2), blocks = lba < lun->blocks ? lun->blocks - lba : 0;
+    uint32_t allocated = wire_get32(task->cdb + 10);
+    uint8_t *out = task_buffer(task);
 
-static int flush(struct task *t)
-{
-    return t->lun->backend->ops->flush(t->lun->backend);
-}
-
-static void medium_read(struct task *t, const struct extent *e)
-{
-    uint64_t bytes = e->blocks * t->lun->block_bytes;
-
-    if (bytes > SCSI_DATA_OUT_MAX || bytes > t->expected) {
-        task_sense(t, SENSE_INVALID_FIELD);
-    } else if (task_reserve(t, (uint32_t)bytes) != 0) {
-        task_status(t, BUSY);
-    } else if (t->lun->backend->ops->read(t->lun->backend, t->data, bytes,
-                                          e->lba * t->lun->block_bytes) != 0) {
-        task_sense(t, SENSE_READ_ERROR);
+    if (!out) {
+        task_status(task, SCSI_BUSY);
+    } else if (blocks == 0) {
+        task_check(task, SENSE_LBA_OUT_OF_RANGE);
     } else {
-        task_data_in(t, (uint32_t)bytes);
+        memset(out, 0, 24);
+        wire_put32(out, 24 - 4);
+        wire_put64(out + 8, lba);
+        wire_put32(out + 16, blocks > UINT32_MAX ? UINT32_MAX : (uint32_t)blocks);
+        task_data(task, out, allocated < 24 ? allocated : 24);
     }
 }
 
-static void medium_write(struct task *t, const struct extent *e)
+void sbc_service_action_in(struct task *task)
 {
-    uint64_t bytes = e->blocks * t->lun->block_bytes;
-    int error;
-
-    if (bytes > t->out_len) {
-        task_sense(t, SENSE_INVALID_FIELD);
+    switch (task->cdb[1] & 0x1F) {
+    case 0x10:
+        read_capacity_16(task);
         return;
-    }
-    error = t->lun->backend->ops->write(t->lun->backend, t->data, bytes,
-                                        e->lba * t->lun->block_bytes);
-    if (!error && e->fua)
-        error = flush(t);
-    finish(t, error);
-}
-
-/* WRITE SAME (10), (16), SBC-3 5.38: one block, or zeros, all over the range. */
-static void write_same(struct task *t, const struct extent *e)
-{
-    static const uint8_t zeros[4096];
-    struct backend *backend = t->lun->backend;
-    uint32_t size = t->lun->block_bytes;
-    bool unmap = task_cdb(t)[1] & 0x08;
-    uint64_t blocks = e->blocks ? e->blocks : t->lun->blocks - e->lba;
-    uint64_t offset = e->lba * size;
-    int error = 0;
-
-    if (t->out_len < size || task_cdb(t)[1] & 0xf6) {
-        task_sense(t, SENSE_INVALID_FIELD);
+    case 0x12:
+        get_lba_status(task);
         return;
-    }
-    if (memcmp(t->data, zeros, size) == 0)
-        error = unmap ? backend->ops->unmap(backend, blocks * size, offset)
-                      : backend->ops->zero(backend, blocks * size, offset);
-    else
-        for (; blocks > 0 && !error; blocks--, offset += size)
-            error = backend->ops->write(backend, t->data, size, offset);
-    finish(t, error);
-}
-
-/* SBC-3 5.28 */
-static void unmap(struct task *t)
-{
-    struct backend *backend = t->lun->backend;
-    uint32_t len = t->out_len < 8 ? 0 : wire_get16(t->data + 2);
-    int error = 0;
-
-    if (len + 8 > t->out_len) {
-        task_sense(t, SENSE_INVALID_FIELD);
-        return;
-    }
-    for (uint32_t at = 8; at + 16 <= len + 8 && !error; at += 16) {
-        struct extent e = {wire_get64(t->data + at), wire_get32(t->data + at + 8), false};
-
-        if (!is_inside(t, &e)) {
-            task_sense(t, SENSE_LBA_OUT_OF_RANGE);
-            return;
-        }
-        if (e.blocks)
-            error = backend->ops->unmap(backend, e.blocks * t->lun->block_bytes,
-                                        e.lba * t->lun->block_bytes);
-    }
-    finish(t, error);
-}
-
-void sbc_execute(struct task *t)
-{
-    uint8_t opcode = task_cdb(t)[0];
-    struct extent e = extent_of(task_cdb(t));
-
-    if (opcode == 0x42) { /* UNMAP has its ranges in the data */
-        unmap(t);
-        return;
-    }
-    if (!is_inside(t, &e)) {
-        task_sense(t, SENSE_LBA_OUT_OF_RANGE);
-        return;
-    }
-    switch (opcode) {
-    case 0x08: /* READ */
-    case 0x28:
-    case 0xA8:
-    case 0x88:
-        medium_read(t, &e);
-        break;
-    case 0x0A: /* WRITE */
-    case 0x2A:
-    case 0xAA:
-    case 0x8A:
-        medium_write(t, &e);
-        break;
-    case 0x41: /* WRITE SAME */
-    case 0x93:
-        write_same(t, &e);
-        break;
-    case 0x35: /* SYNCHRONIZE CACHE */
-    case 0x91:
-        finish(t, flush(t));
-        break;
     default:
-        task_sense(t, SENSE_INVALID_OPCODE);
+        task_check(task, SENSE_INVALID_FIELD_IN_CDB);
     }
+}
+
+/* ---- plain access ---- */
+
+static struct range range_of(const struct task *task)
+{
+    const uint8_t *cdb = task->cdb;
+
+    switch (cdb[0] >> 5) { /* SPC-4, 4.2.5.1: the group code says how long it is */
+    case 0:
+        return (struct range){wire_get24(cdb + 1) & 0x1FFFFF, cdb[4] ? cdb[4] : 256};
+    case 4:
+        return (struct range){wire_get64(cdb + 2), wire_get32(cdb + 10)};
+    case 5:
+        return (struct range){wire_get32(cdb + 2), wire_get32(cdb + 6)};
+    default:
+        return (struct range){wire_get32(cdb + 2), wire_get16(cdb + 7)};
+    }
+}
+
+static bool fits(const struct lun *lun, struct range r)
+{
+    return r.lba <= lun->blocks && r.blocks <= lun->blocks - r.lba;
+}
+
+/* Of data that crosses the network; NONE: fine. */
+static struct sense check_transfer(const struct task *task, struct range r)
+{
+    if (!fits(task->lun, r))
+        return SENSE_LBA_OUT_OF_RANGE;
+    if (r.blocks > TASK_DATA_MAX / task->lun->block_bytes)
+        return SENSE_INVALID_FIELD_IN_CDB; /* see VPD page B0h */
+    return SENSE_NONE;
+}
+
+/* 6-byte CDBs have no such field, and no other protection than none is known. */
+static bool wants_protection(const struct task *task)
+{
+    return task->cdb[0] >> 5 != 0 && task->cdb[1] & 0xE0;
+}
+
+static bool has_fua(const struct task *task)
+{
+    return task->cdb[0] >> 5 != 0 && task->cdb[1] & 0x08;
+}
+
+static void answer(struct task *task, struct sense sense)
+{
+    if (sense.key)
+        task_check(task, sense);
+    else
+        task_good(task);
+}
+
+void sbc_read(struct task *task)
+{
+    struct backend *backend = task->lun->backend;
+    uint32_t block_bytes = task->lun->block_bytes;
+    struct range r = range_of(task);
+    struct sense sense = check_transfer(task, r);
+    uint8_t *out;
+
+    if (wants_protection(task))
+        sense = SENSE_INVALID_FIELD_IN_CDB;
+    out = sense.key ? NULL : task_buffer(task);
+    if (sense.key) {
+        task_check(task, sense);
+    } else if (!out) {
+        task_status(task, SCSI_BUSY);
+    } else if (backend->operations->pread(backend, out, r.blocks * block_bytes,
+                                          r.lba * block_bytes) != 0) {
+        conn_log_rarely(task->conn, task->lun_number, "cannot read");
+        task_check(task, SENSE_READ_ERROR);
+    } else {
+        task_data(task, out, (uint32_t)(r.blocks * block_bytes));
+    }
+}
+
+static struct sense written(struct task *task, int error)
+{
+    struct backend *backend = task->lun->backend;
+
+    if (!error && has_fua(task))
+        error = backend->operations->flush(backend);
+    if (error)
+        conn_log_rarely(task->conn, task->lun_number, "cannot write: %s", strerror(-error));
+    return target_write_sense(error);
+}
+
+/* Data that the CDB names has to be there. */
+static struct sense check_data_out(struct task *task, struct range r)
+{
+    struct sense sense = check_transfer(task, r);
+
+    if (wants_protection(task))
+        return SENSE_INVALID_FIELD_IN_CDB;
+    if (sense.key)
+        return sense;
+    task->used = (uint32_t)(r.blocks * task->lun->block_bytes);
+    return task->used > 0 && (!task->writes || task->used > task->expected) ? SENSE_INFORMATION_UNIT
+                                                                            : SENSE_NONE;
+}
+
+void sbc_write(struct task *task)
+{
+    struct backend *backend = task->lun->backend;
+    struct range r = range_of(task);
+    struct sense sense = check_data_out(task, r);
+
+    if (!sense.key && task->used > 0)
+        sense = written(task, backend->operations->pwrite(backend, task->out, task->used,
+                                                          r.lba * task->lun->block_bytes));
+    answer(task, sense);
+}
+
+void sbc_synchronize_cache(struct task *task)
+{
+    struct backend *backend = task->lun->backend;
+    struct range r = range_of(task);
+
+    if (!fits(task->lun, r))
+        task_check(task, SENSE_LBA_OUT_OF_RANGE);
+    else
+        answer(task, target_write_sense(backend->operations->flush(backend)));
+}
+
+static struct sense compare(struct task *task, struct range r)
+{
+    struct backend *backend = task->lun->backend;
+    uint64_t offset = r.lba * task->lun->block_bytes;
+    uint8_t disk[COMPARE_BYTES];
+
+    for (uint32_t done = 0; done < task->used; done += COMPARE_BYTES) {
+        uint32_t n = task->used - done < COMPARE_BYTES ? task->used - done : COMPARE_BYTES;
+
+        if (backend->operations->pread(backend, disk, n, offset + done) != 0)
+            return SENSE_READ_ERROR;
+        if (memcmp(disk, task->out + done, n) != 0)
+            return SENSE_MISCOMPARE;
+    }
+    return SENSE_NONE;
+}
+
+void sbc_verify(struct task *task)
+{
+    enum { MEDIUM_ONLY = 0, BYTE_BY_BYTE = 1 };
+    unsigned bytchk = task->cdb[1] >> 1 & 3;
+    struct range r = range_of(task);
+    struct sense sense = SENSE_INVALID_FIELD_IN_CDB;
+
+    if (bytchk == MEDIUM_ONLY && !wants_protection(task)) {
+        task->used = 0;
+        sense = fits(task->lun, r) ? SENSE_NONE : SENSE_LBA_OUT_OF_RANGE;
+    } else if (bytchk == BYTE_BY_BYTE) {
+        sense = check_data_out(task, r);
+        if (!sense.key)
+            sense = compare(task, r);
+    }
+    answer(task, sense);
+}
+
+/* SBC-3, 5.28 */
+void sbc_unmap(struct task *task)
+{
+    struct backend *backend = task->lun->backend;
+    uint32_t block_bytes = task->lun->block_bytes, list = wire_get16(task->cdb + 7), descriptors;
+    struct sense sense = SENSE_NONE;
+
+    task->used = list;
+    if (list == 0) {
+        task_good(task);
+        return;
+    }
+    if (!task->writes || list > task->expected || list < 8) {
+        task_check(task, SENSE_PARAMETER_LIST_LENGTH);
+        return;
+    }
+    descriptors = wire_get16(task->out + 2);
+    if (descriptors > list - 8)
+        descriptors = list - 8;
+    for (uint32_t i = 0; i + 16 <= descriptors && !sense.key; i += 16) {
+        const uint8_t *d = task->out + 8 + i;
+        struct range r = {wire_get64(d), wire_get32(d + 8)};
+
+        if (!fits(task->lun, r))
+            sense = SENSE_LBA_OUT_OF_RANGE;
+        else
+            sense = target_write_sense(
+                backend->operations->unmap(backend, r.blocks * block_bytes, r.lba * block_bytes));
+    }
+    answer(task, sense);
+}
+
+/* ---- WRITE SAME: SBC-3, 5.43 ---- */
+
+enum { WRITE_SAME_NDOB = 0x01, WRITE_SAME_UNMAP = 0x08, WRITE_SAME_ANCHOR = 0x10 };
+
+static bool is_zero(const uint8_t *data, uint32_t bytes)
+{
+    return data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0;
+}
+
+/* The block over and over, in pieces as large as the buffer. */
+static int repeat(struct task *task, struct range r)
+{
+    struct backend *backend = task->lun->backend;
+    uint64_t block_bytes = task->lun->block_bytes, left = r.blocks * block_bytes;
+    uint64_t offset = r.lba * block_bytes;
+    int error = 0;
+
+    for (uint64_t filled = block_bytes; filled < TASK_DATA_MAX; filled += block_bytes)
+        memcpy(task->out + filled, task->out, block_bytes);
+    while (left && !error) {
+        uint64_t n = left < TASK_DATA_MAX ? left : TASK_DATA_MAX;
+
+        error = backend->operations->pwrite(backend, task->out, n, offset);
+        offset += n;
+        left -= n;
+    }
+    return error;
+}
+
+static int write_same(struct task *task, struct range r)
+{
+    struct backend *backend = task->lun->backend;
+    uint64_t bytes = r.blocks * task->lun->block_bytes, offset = r.lba * task->lun->block_bytes;
+    bool zeros = task->cdb[1] & WRITE_SAME_NDOB || is_zero(task->out, task->lun->block_bytes);
+
+    if (zeros && task->cdb[1] & WRITE_SAME_UNMAP)
+        return backend->operations->unmap(backend, bytes, offset);
+    return zeros ? backend->operations->zero(backend, bytes, offset) : repeat(task, r);
+}
+
+void sbc_write_same_16(struct task *task)
+{
+    struct range r = range_of(task);
+
+    if (r.blocks == 0 && r.lba <= task->lun->blocks)
+        r.blocks = task->lun->blocks - r.lba; /* WSNZ is 0 */
+    task->used = task->cdb[1] & WRITE_SAME_NDOB ? 0 : task->lun->block_bytes;
+    if (wants_protection(task) || task->cdb[1] & WRITE_SAME_ANCHOR)
+        task_check(task, SENSE_INVALID_FIELD_IN_CDB);
+    else if (!fits(task->lun, r))
+        task_check(task, SENSE_LBA_OUT_OF_RANGE);
+    else if (task->used && (!task->writes || task->used > task->expected))
+        task_check(task, SENSE_INFORMATION_UNIT);
+    else
+        answer(task, target_write_sense(write_same(task, r)));
 }

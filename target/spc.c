@@ -1,272 +1,285 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/*
- * What a LUN says of itself: SPC-4 and SBC-3. LUN 0 is there for REPORT LUNS
- * and INQUIRY and has no medium.
- */
+/* What every LUN answers: SPC-4. Sealed LUNs too; nothing of it is secret. */
 #include <stdio.h>
 #include <string.h>
 
 #include "conn.h"
+#include "task.h"
 
-#define VENDOR "EncSAN  "
-#define PRODUCT "sealed disk     "
-#define PRODUCT_PLAIN "plain disk      "
-#define REVISION "0001"
-#define ANSWER_MAX 4096
+#define VENDOR "ENCSAN  "
+#define REVISION "0.1 "
+#define ANSWER_BYTES 256
 
-static bool is_lun_0(const struct task *t)
+/* Zeroed room for an answer. NULL: the task is answered already. */
+static uint8_t *answer_room(struct task *task, uint32_t bytes)
 {
-    return (wire_get16(t->bhs + 8) & 0x3fff) == 0;
+    uint8_t *out = task_buffer(task);
+
+    if (out)
+        memset(out, 0, bytes);
+    else
+        task_status(task, SCSI_BUSY);
+    return out;
 }
 
-/* The answer, cut at the allocation length as every one is (SPC-4 4.2.5.6). */
-static void answer(struct task *t, uint32_t len, uint32_t allocation)
+static void answer(struct task *task, const uint8_t *out, uint32_t bytes, uint32_t allocated)
 {
-    task_data_in(t, len < allocation ? len : allocation);
+    task_data(task, out, bytes < allocated ? bytes : allocated);
 }
 
-/* ---- INQUIRY, SPC-4 6.6 ---- */
-
-static uint32_t standard_inquiry(const struct task *t, uint8_t *d)
+void spc_test_unit_ready(struct task *task)
 {
-    d[0] = t->lun ? 0x00 : is_lun_0(t) ? 0x0c : 0x7f; /* disk; storage array controller; nothing */
-    d[2] = 0x06; /* SPC-4 */
-    d[3] = 0x12; /* HiSup, response format 2 */
-    d[4] = 96 - 5;
-    d[7] = 0x02; /* CmdQue */
-    memcpy(d + 8, VENDOR, 8);
-    memcpy(d + 16, t->lun && t->lun->sealed ? PRODUCT : PRODUCT_PLAIN, 16);
-    memcpy(d + 32, REVISION, 4);
-    wire_put16(d + 58, 0x0460); /* SPC-4 */
-    wire_put16(d + 60, 0x04C0); /* SBC-3 */
-    wire_put16(d + 62, 0x0960); /* iSCSI */
-    return 96;
+    task_good(task);
 }
 
-static uint32_t serial_page(const struct lun *lun, uint8_t *d)
+/* 6.39: what went wrong was said with the command that went wrong. */
+void spc_request_sense(struct task *task)
 {
-    char text[17];
+    uint8_t *out = answer_room(task, 18);
 
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)wire_get64(lun->serial));
-    memcpy(d + 4, text, 16);
-    return 16;
-}
-
-static uint32_t identification_page(const struct task *t, uint8_t *d)
-{
-    uint8_t *p = d + 4;
-    int n;
-
-    p[0] = 0x01; /* binary */
-    p[1] = 0x03; /* NAA, of the LUN */
-    p[3] = 8;
-    memcpy(p + 4, t->lun->serial, 8);
-    p[4] = 0x30 | (p[4] & 0x0f); /* locally assigned */
-    p += 12;
-    n = snprintf((char *)p + 4, 224, "%s,L,0x%04X000000000000", t->conn->target->name,
-                 t->lun->number);
-    n = (n + 4) & ~3; /* NUL, then to a multiple of 4 */
-    p[0] = 0x53; /* iSCSI, UTF-8 */
-    p[1] = 0x88; /* PIV, SCSI name string, of the LUN */
-    p[3] = (uint8_t)n;
-    return (uint32_t)(12 + 4 + n);
-}
-
-static uint32_t block_limits_page(const struct lun *lun, uint8_t *d)
-{
-    uint32_t most = DATA_SEGMENT_MAX / lun->block_bytes;
-
-    wire_put16(d + 6, (uint16_t)(4096 / lun->block_bytes)); /* optimal granularity */
-    wire_put32(d + 8, SCSI_DATA_OUT_MAX / lun->block_bytes);
-    wire_put32(d + 12, most);
-    if (!lun->sealed) {
-        wire_put32(d + 20, UINT32_MAX); /* UNMAP: any number of blocks */
-        wire_put32(d + 24, 256);        /* in so many descriptors */
-        wire_put32(d + 28, 4096 / lun->block_bytes);
+    if (!out)
+        return;
+    out[0] = 0x70;
+    out[7] = 18 - 8;
+    if (!task->lun && task->lun_number != 0) {
+        out[2] = SENSE_NO_SUCH_LUN.key;
+        out[12] = SENSE_NO_SUCH_LUN.asc;
     }
-    return 0x3c;
+    answer(task, out, 18, task->cdb[4]);
 }
 
-static uint32_t provisioning_page(const struct lun *lun, uint8_t *d)
+/* ---- INQUIRY: 6.6 and 7.8 ---- */
+
+/* Peripheral qualifier and device type */
+static uint8_t peripheral(const struct task *task)
+{
+    if (task->lun)
+        return 0x00;
+    return task->lun_number == 0 ? 0x3F : 0x7F;
+}
+
+static uint32_t standard_inquiry(const struct task *task, uint8_t *out)
+{
+    static const uint16_t versions[] = {0x00A0, 0x0960, 0x0460,
+                                        0x04C0}; /* SAM-5, iSCSI, SPC-4, SBC-3 */
+    const uint32_t bytes = 96;
+
+    out[0] = peripheral(task);
+    out[2] = 0x06; /* SPC-4 */
+    out[3] = 0x12; /* HISUP, format 2 */
+    out[4] = (uint8_t)(bytes - 5);
+    out[7] = 0x02; /* CMDQUE */
+    memcpy(out + 8, VENDOR, 8);
+    memcpy(out + 16, task->lun && task->lun->sealed ? "SEALED DISK     " : "DISK            ", 16);
+    memcpy(out + 32, REVISION, 4);
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++)
+        wire_put16(out + 58 + 2 * i, versions[i]);
+    return bytes;
+}
+
+static uint32_t put_serial(const struct lun *lun, uint8_t *out)
+{
+    for (size_t i = 0; i < sizeof lun->id; i++) {
+        static const char digits[] = "0123456789abcdef";
+
+        out[2 * i] = (uint8_t)digits[lun->id[i] >> 4];
+        out[2 * i + 1] = (uint8_t)digits[lun->id[i] & 15];
+    }
+    return 2 * sizeof lun->id;
+}
+
+static uint32_t put_identification(const struct lun *lun, uint8_t *out)
+{
+    out[0] = 0x01; /* binary */
+    out[1] = 0x03; /* of the logical unit, NAA */
+    out[3] = sizeof lun->id;
+    memcpy(out + 4, lun->id, sizeof lun->id);
+    return 4 + sizeof lun->id;
+}
+
+/* SBC-3, 6.5.3 */
+static uint32_t put_block_limits(const struct lun *lun, uint8_t *out)
+{
+    const uint32_t transfer = TASK_DATA_MAX / lun->block_bytes;
+
+    wire_put32(out + 4, transfer); /* MAXIMUM TRANSFER LENGTH */
+    wire_put32(out + 8, transfer); /* OPTIMAL */
+    if (!lun->sealed) {
+        wire_put32(out + 16, UINT32_MAX);                          /* MAXIMUM UNMAP LBA COUNT */
+        wire_put32(out + 20, 256);                                 /* BLOCK DESCRIPTOR COUNT */
+        wire_put32(out + 24, WIRE_BLOCK_BYTES / lun->block_bytes); /* GRANULARITY */
+        wire_put64(out + 32, UINT32_MAX);                          /* MAXIMUM WRITE SAME LENGTH */
+    }
+    return 60;
+}
+
+/* SBC-3, 6.5.2 */
+static uint32_t put_characteristics(uint8_t *out)
+{
+    wire_put16(out, 1); /* does not rotate */
+    return 60;
+}
+
+/* SBC-3, 6.5.4 */
+static uint32_t put_provisioning(const struct lun *lun, uint8_t *out)
 {
     if (!lun->sealed) {
-        d[5] = 0x80 | 0x40 | 0x04; /* LBPU, LBPWS, LBPRZ */
-        d[6] = 0x02;               /* thin */
+        out[1] = 0x80 | 0x40 | 0x04; /* LBPU, LBPWS, LBPRZ */
+        out[2] = 0x02;               /* thin */
     }
     return 4;
 }
 
-/* Returns the length behind the page's header, UINT32_MAX: no such page. */
-static uint32_t vital_page(const struct task *t, uint8_t page, uint8_t *d)
+/* The bytes behind the page's header; -1: no such page. */
+static int put_page(const struct lun *lun, uint8_t page, uint8_t *out)
 {
     static const uint8_t pages[] = {0x00, 0x80, 0x83, 0xB0, 0xB1, 0xB2};
 
     switch (page) {
     case 0x00:
-        memcpy(d + 4, pages, sizeof pages);
+        memcpy(out, pages, sizeof pages);
         return sizeof pages;
     case 0x80:
-        return serial_page(t->lun, d);
+        return (int)put_serial(lun, out);
     case 0x83:
-        return identification_page(t, d);
+        return (int)put_identification(lun, out);
     case 0xB0:
-        return block_limits_page(t->lun, d);
+        return (int)put_block_limits(lun, out);
     case 0xB1:
-        wire_put16(d + 4, 1); /* no rotation */
-        return 0x3c;
+        return (int)put_characteristics(out);
     case 0xB2:
-        return provisioning_page(t->lun, d);
+        return (int)put_provisioning(lun, out);
     default:
-        return UINT32_MAX;
+        return -1;
     }
 }
 
-static void inquiry(struct task *t)
+void spc_inquiry(struct task *task)
 {
-    const uint8_t *cdb = task_cdb(t);
-    uint32_t allocation = wire_get16(cdb + 3), len;
-    bool vital = cdb[1] & 1;
+    bool vital = task->cdb[1] & 0x01;
+    uint16_t allocated = wire_get16(task->cdb + 3);
+    uint8_t *out = answer_room(task, ANSWER_BYTES);
+    int n;
 
-    if (!vital) {
-        if (cdb[2] != 0)
-            task_sense(t, SENSE_INVALID_FIELD);
-        else
-            answer(t, standard_inquiry(t, t->data), allocation);
+    if (!out)
+        return;
+    if (!vital && task->cdb[2] == 0) {
+        answer(task, out, standard_inquiry(task, out), allocated);
         return;
     }
-    len = t->lun ? vital_page(t, cdb[2], t->data) : UINT32_MAX;
-    if (len == UINT32_MAX) {
-        task_sense(t, SENSE_INVALID_FIELD);
+    n = vital && task->lun ? put_page(task->lun, task->cdb[2], out + 4) : -1;
+    if (n < 0) {
+        task_check(task, SENSE_INVALID_FIELD_IN_CDB);
         return;
     }
-    t->data[1] = cdb[2];
-    wire_put16(t->data + 2, (uint16_t)len);
-    answer(t, len + 4, allocation);
+    out[1] = task->cdb[2];
+    wire_put16(out + 2, (uint16_t)n);
+    answer(task, out, (uint32_t)n + 4, allocated);
 }
 
-/* ---- the others ---- */
-
-static void report_luns(struct task *t)
+/* 6.33 */
+void spc_report_luns(struct task *task)
 {
-    const struct target *target = t->conn->target;
-    uint32_t count = target->lun_count + 1;
+    const unsigned count = task->conn->target->lun_count;
+    const uint32_t bytes = 8 + 8 * count;
+    uint8_t *out = answer_room(task, bytes);
 
-    wire_put32(t->data, count * 8); /* LUN 0 first: eight zeros */
-    for (unsigned i = 0; i < target->lun_count; i++)
-        t->data[8 + (i + 1) * 8 + 1] = (uint8_t)target->luns[i]->number;
-    answer(t, 8 + count * 8, wire_get32(task_cdb(t) + 6));
-}
-
-static void read_capacity_10(struct task *t)
-{
-    uint64_t last = t->lun->blocks - 1;
-
-    wire_put32(t->data, last < UINT32_MAX ? (uint32_t)last : UINT32_MAX);
-    wire_put32(t->data + 4, t->lun->block_bytes);
-    answer(t, 8, 8);
-}
-
-/* GET LBA STATUS, SBC-3 5.6: all that follows is called mapped, which is never wrong. */
-static void lba_status(struct task *t)
-{
-    uint64_t lba = wire_get64(task_cdb(t) + 2), left;
-
-    if (lba >= t->lun->blocks) {
-        task_sense(t, SENSE_LBA_OUT_OF_RANGE);
+    if (!out)
+        return;
+    if (task->cdb[2] > 2) {
+        task_check(task, SENSE_INVALID_FIELD_IN_CDB);
         return;
     }
-    left = t->lun->blocks - lba;
-    wire_put32(t->data, 20);
-    wire_put64(t->data + 8, lba);
-    wire_put32(t->data + 16, left < UINT32_MAX ? (uint32_t)left : UINT32_MAX);
-    answer(t, 24, wire_get32(task_cdb(t) + 10));
-}
-
-static void read_capacity_16(struct task *t)
-{
-    wire_put64(t->data, t->lun->blocks - 1);
-    wire_put32(t->data + 8, t->lun->block_bytes);
-    if (!t->lun->sealed) {
-        t->data[13] = 3;           /* 2^3 logical blocks a physical one */
-        t->data[14] = 0x80 | 0x40; /* LBPME, LBPRZ */
+    if (task->cdb[2] == 1) { /* well known ones: none */
+        answer(task, out, 8, wire_get32(task->cdb + 6));
+        return;
     }
-    answer(t, 32, wire_get32(task_cdb(t) + 10));
+    wire_put32(out, 8 * count);
+    for (unsigned i = 0; i < count; i++)
+        out[8 + 8 * i + 1] = (uint8_t)(i + 1);
+    answer(task, out, bytes, wire_get32(task->cdb + 6));
 }
 
-/* The caching page, SBC-3 6.5.6: there is a write cache. */
-static uint32_t caching_page(uint8_t *d)
+/* ---- MODE SENSE: 6.13, 6.14, 7.5; SBC-3, 6.4 ---- */
+
+static uint32_t put_caching(uint8_t *out, bool changeable)
 {
-    d[0] = 0x08;
-    d[1] = 0x12;
-    d[2] = 0x04; /* WCE */
+    out[0] = 0x08;
+    out[1] = 0x12;
+    if (!changeable)
+        out[2] = 0x04; /* WCE: a flush is needed */
     return 20;
 }
 
-static void mode_sense(struct task *t)
+static uint32_t put_control(uint8_t *out, bool changeable)
 {
-    const uint8_t *cdb = task_cdb(t);
-    bool ten = cdb[0] == 0x5A;
-    uint32_t header = ten ? 8 : 4, len = header;
-    uint8_t page = cdb[2] & 0x3f;
+    out[0] = 0x0A;
+    out[1] = 0x0A;
+    if (!changeable) {
+        out[2] = 0x20; /* TST: a task set for each initiator */
+        out[3] = 0x10; /* commands may be reordered */
+    }
+    return 12;
+}
 
-    if (page != 0x08 && page != 0x3f) {
-        task_sense(t, SENSE_INVALID_FIELD);
+/* -1: no such page */
+static int put_mode_pages(const struct task *task, uint8_t *out)
+{
+    uint8_t page = task->cdb[2] & 0x3F, control = task->cdb[2] >> 6, subpage = task->cdb[3];
+    uint32_t n = 0;
+
+    if (control == 3 || (subpage != 0 && subpage != 0xFF))
+        return -1;
+    if (page == 0x08 || page == 0x3F)
+        n += put_caching(out + n, control == 1);
+    if (page == 0x0A || page == 0x3F)
+        n += put_control(out + n, control == 1);
+    return n ? (int)n : -1;
+}
+
+static uint32_t put_block_descriptor(const struct task *task, uint8_t *out)
+{
+    const struct lun *lun = task->lun;
+
+    if (task->cdb[1] & 0x08) /* DBD */
+        return 0;
+    wire_put32(out, lun->blocks > UINT32_MAX ? UINT32_MAX : (uint32_t)lun->blocks);
+    wire_put24(out + 5, lun->block_bytes);
+    return 8;
+}
+
+static void mode_sense(struct task *task, uint32_t header_bytes, uint32_t allocated)
+{
+    uint8_t *out = answer_room(task, ANSWER_BYTES);
+    uint32_t descriptor;
+    int pages;
+
+    if (!out)
+        return;
+    descriptor = put_block_descriptor(task, out + header_bytes);
+    pages = put_mode_pages(task, out + header_bytes + descriptor);
+    if (pages < 0) {
+        task_check(task, SENSE_INVALID_FIELD_IN_CDB);
         return;
     }
-    len += caching_page(t->data + header);
-    t->data[ten ? 3 : 2] = 0x10; /* DPOFUA */
-    if (ten)
-        wire_put16(t->data, (uint16_t)(len - 2));
-    else
-        t->data[0] = (uint8_t)(len - 1);
-    answer(t, len, ten ? wire_get16(cdb + 7) : cdb[4]);
-}
-
-/* SERVICE ACTION IN (16) */
-static void service_action_in(struct task *t)
-{
-    uint8_t action = task_cdb(t)[1] & 0x1f;
-
-    if (action == 0x10)
-        read_capacity_16(t);
-    else if (t->lun->sealed)
-        task_sense(t, SENSE_ACCESS_DENIED);
-    else if (action == 0x12)
-        lba_status(t);
-    else
-        task_sense(t, SENSE_INVALID_FIELD);
-}
-
-static void request_sense(struct task *t)
-{
-    t->data[0] = 0x70; /* NO SENSE, fixed format */
-    t->data[7] = 10;
-    answer(t, 18, task_cdb(t)[4]);
-}
-
-void spc_execute(struct task *t)
-{
-    uint8_t opcode = task_cdb(t)[0];
-
-    if (task_reserve(t, ANSWER_MAX) != 0) {
-        task_status(t, BUSY);
-        return;
+    if (header_bytes == 4) {
+        out[0] = (uint8_t)(header_bytes + descriptor + (uint32_t)pages - 1);
+        out[2] = 0x10; /* DPOFUA */
+        out[3] = (uint8_t)descriptor;
+    } else {
+        wire_put16(out, (uint16_t)(header_bytes + descriptor + (uint32_t)pages - 2));
+        out[3] = 0x10;
+        wire_put16(out + 6, (uint16_t)descriptor);
     }
-    memset(t->data, 0, ANSWER_MAX);
-    if (opcode == 0x12)
-        inquiry(t);
-    else if (opcode == 0xA0)
-        report_luns(t);
-    else if (opcode == 0x03)
-        request_sense(t);
-    else if (opcode == 0x00 && (t->lun || is_lun_0(t)))
-        task_status(t, GOOD);
-    else if (!t->lun)
-        task_sense(t, SENSE_NO_SUCH_LUN);
-    else if (opcode == 0x25)
-        read_capacity_10(t);
-    else if (opcode == 0x9E)
-        service_action_in(t);
-    else
-        mode_sense(t);
+    answer(task, out, header_bytes + descriptor + (uint32_t)pages, allocated);
+}
+
+void spc_mode_sense_6(struct task *task)
+{
+    mode_sense(task, 4, task->cdb[4]);
+}
+
+void spc_mode_sense_10(struct task *task)
+{
+    mode_sense(task, 8, wire_get16(task->cdb + 7));
 }

@@ -1,53 +1,58 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/*
- * What the parts of encsan-target know of each other.
- *
- * Threads: one accepts; each connection has a reader, which parses PDUs and
- * does what is quick, and a writer, which sends what did not fit the socket at
- * once. Workers seal, open and do the disk's I/O. Each LUN has a syncer.
- */
-#ifndef TARGET_H
-#define TARGET_H
+/* What all connections share: who we are, who may come, the LUNs. Constant once we listen. */
+#ifndef TARGET_TARGET_H
+#define TARGET_TARGET_H
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <glib.h>
 
 #include "backend.h"
 #include "key.h"
-#include "wire.h"
+#include "lease.h"
+#include "sense.h"
 #include "workers.h"
 
-#define TARGET_PLAIN_BLOCK_BYTES 512
-#define LUNS_MAX 255
-
-struct lease; /* lease.h */
+#define PLAIN_BLOCK_BYTES 512
+#define NAME_BYTES 224 /* of iSCSI names, with the NUL: RFC 7143, 4.2.7.2 */
+#define LUNS_MAX 255   /* one byte in SAM's peripheral device addressing */
 
 struct lun {
-    unsigned number; /* from 1 */
+    unsigned number; /* from 1; LUN 0 is none of these */
     bool sealed;
     uint32_t block_bytes;
     uint64_t blocks;
-    uint8_t serial[8];
+    uint8_t id[8]; /* NAA identifier, the same at each start */
     struct backend *backend;
-    struct lease *lease; /* sealed only */
+    struct lease *lease; /* of a sealed LUN */
 };
 
-struct target { /* constant while it runs */
-    const char *name; /* IQN */
-    uint8_t key[KEY_BYTES];
-    uint8_t (*allowed)[KEY_BYTES]; /* initiators */
+struct target {
+    char name[NAME_BYTES];
+    uint8_t key[KEY_BYTES], public_key[KEY_BYTES];
+    const uint8_t (*allowed)[KEY_BYTES]; /* initiators */
     unsigned allowed_count;
-    unsigned suites; /* WIRE_SUITE_BIT */
-    struct lun *luns[LUNS_MAX];
+    unsigned suites; /* WIRE_SUITE_BIT of each */
+    struct lun *luns;
     unsigned lun_count;
     struct workers *workers;
 };
 
-/* NULL: there is none (0 is not in the list either). */
-struct lun *target_lun(const struct target *target, uint64_t number);
+struct lun_settings {
+    const char *path;
+    uint64_t bytes; /* 0: as it is */
+    bool plain;
+};
 
-/* One line to standard error. */
-void target_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Both return 0, or -1 with one line for the user in `message`. target_close
+ * makes everything durable; no connection may be left. */
+int target_open_luns(struct target *target, const struct lun_settings *settings, unsigned count,
+                     char *message, size_t size);
+int target_close(struct target *target, char *message, size_t size);
+
+struct lun *target_lun(const struct target *target, unsigned number); /* NULL: none */
+bool target_allows(const struct target *target, const uint8_t key[KEY_BYTES]);
+
+/* The sense of a backend's -errno; of 0 SENSE_NONE. */
+struct sense target_write_sense(int error);
 
 #endif

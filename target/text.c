@@ -1,188 +1,212 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Negotiation of text keys, each with its result function (RFC 7143, section 13).
+ * Negotiation: what we want, and RFC 7143's result function, for each key.
+ * A value that is no value of its key is answered with Reject.
  */
 #include "text.h"
 
-#include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
-bool text_add(struct text *text, const char *key, const char *value)
+#include "wire.h"
+
+#define BURST_BYTES WIRE_PDU_DATA_MAX
+
+enum result {
+    RESULT_LIST, /* our only value, if the list has it */
+    RESULT_AND,
+    RESULT_OR,
+    RESULT_MINIMUM,
+    RESULT_MAXIMUM,
+    RESULT_DECLARED, /* takes the value, answers nothing */
+    RESULT_IRRELEVANT,
+};
+
+struct key {
+    const char *name;
+    enum result result;
+    const char *ours; /* of a list */
+    uint32_t number;  /* ours; of a boolean 1: Yes */
+    uint32_t least, most;
+    size_t field; /* in struct parameters, + 1; 0: none */
+    bool boolean_field;
+};
+
+#define FIELD(member) (offsetof(struct parameters, member) + 1)
+
+static const struct key keys[] = {
+    {"HeaderDigest", RESULT_LIST, .ours = "None"},
+    {"DataDigest", RESULT_LIST, .ours = "None"},
+    {"TaskReporting", RESULT_LIST, .ours = "RFC3720"},
+    {"InitialR2T", RESULT_OR, .number = 0, .field = FIELD(initial_r2t), .boolean_field = true},
+    {"ImmediateData", RESULT_AND, .number = 1, .field = FIELD(immediate_data),
+     .boolean_field = true},
+    {"DataPDUInOrder", RESULT_OR, .number = 1},
+    {"DataSequenceInOrder", RESULT_OR, .number = 1},
+    {"IFMarker", RESULT_AND, .number = 0},
+    {"OFMarker", RESULT_AND, .number = 0},
+    {.name = "IFMarkInt", .result = RESULT_IRRELEVANT},
+    {.name = "OFMarkInt", .result = RESULT_IRRELEVANT},
+    {"MaxConnections", RESULT_MINIMUM, .number = 1, .least = 1, .most = 65535},
+    {"MaxOutstandingR2T", RESULT_MINIMUM, .number = 1, .least = 1, .most = 65535},
+    {"ErrorRecoveryLevel", RESULT_MINIMUM, .number = 0, .least = 0, .most = 2},
+    {"DefaultTime2Wait", RESULT_MAXIMUM, .number = 0, .least = 0, .most = 3600},
+    {"DefaultTime2Retain", RESULT_MINIMUM, .number = 0, .least = 0, .most = 3600},
+    {"iSCSIProtocolLevel", RESULT_MINIMUM, .number = 1, .least = 0, .most = 31},
+    {"MaxBurstLength", RESULT_MINIMUM, .number = BURST_BYTES, .least = 512, .most = 0xFFFFFF,
+     .field = FIELD(max_burst)},
+    {"FirstBurstLength", RESULT_MINIMUM, .number = BURST_BYTES, .least = 512, .most = 0xFFFFFF,
+     .field = FIELD(first_burst)},
+    {"MaxRecvDataSegmentLength", RESULT_DECLARED, .least = 512, .most = 0xFFFFFF,
+     .field = FIELD(initiator_data_bytes_max)},
+};
+
+void text_defaults(struct parameters *p)
 {
-    int n = snprintf(text->data + text->len, sizeof text->data - text->len, "%s=%s", key, value);
+    *p = (struct parameters){
+        /* RFC 7143, 13 */
+        .initiator_data_bytes_max = 8192,
+        .max_burst = BURST_BYTES,
+        .first_burst = 65536,
+        .initial_r2t = true,
+        .immediate_data = true,
+    };
+}
 
-    if (n < 0 || (size_t)n + 1 > sizeof text->data - text->len)
+void text_settle(struct parameters *p)
+{
+    if (p->first_burst > p->max_burst)
+        p->first_burst = p->max_burst;
+}
+
+bool text_next(struct text *text, size_t *offset, const char **key, const char **value, bool *bad)
+{
+    char *pair = text->data + *offset, *equals;
+    size_t left = text->bytes - *offset;
+    size_t len = strnlen(pair, left);
+
+    if (left == 0)
         return false;
-    text->len += (uint32_t)n + 1;
+    equals = memchr(pair, '=', len);
+    if (len == left || len == 0 || !equals || equals == pair) {
+        *bad = len != 0 || left > 3; /* zeros at the end: somebody's padding */
+        return false;
+    }
+    *equals = 0;
+    *key = pair;
+    *value = equals + 1;
+    *offset += len + 1;
     return true;
 }
 
-const char *text_find(const char *data, uint32_t len, const char *key)
+bool text_put(struct text *out, const char *key, const char *value)
 {
-    size_t key_len = strlen(key);
+    size_t room = sizeof out->data - out->bytes;
+    int n = snprintf(out->data + out->bytes, room, "%s=%s", key, value);
 
-    for (const char *p = data; p < data + len; p += strlen(p) + 1)
-        if (strncmp(p, key, key_len) == 0 && p[key_len] == '=')
-            return p + key_len + 1;
-    return NULL;
+    if (n < 0 || (size_t)n >= room)
+        return false;
+    out->bytes += (size_t)n + 1;
+    return true;
 }
 
-/* Result functions: what we have, and what they say, give what is agreed. */
-enum result { LIST_NONE, BOOL_AND, BOOL_OR, MINIMUM, MAXIMUM, DECLARED };
-
-static const struct key {
-    const char *name;
-    enum result result;
-    uint32_t ours; /* numbers, and 0 or 1 for No or Yes */
-    uint32_t least, most;
-} keys[] = {
-    {"HeaderDigest", LIST_NONE, 0, 0, 0},
-    {"DataDigest", LIST_NONE, 0, 0, 0},
-    {"MaxConnections", MINIMUM, 1, 1, 65535},
-    {"InitialR2T", BOOL_OR, 0, 0, 1},
-    {"ImmediateData", BOOL_AND, 1, 0, 1},
-    {"MaxRecvDataSegmentLength", DECLARED, DATA_SEGMENT_MAX, 512, 16777215},
-    {"MaxBurstLength", MINIMUM, DATA_SEGMENT_MAX, 512, 16777215},
-    {"FirstBurstLength", MINIMUM, DATA_SEGMENT_MAX, 512, 16777215},
-    {"DefaultTime2Wait", MAXIMUM, 0, 0, 3600},
-    {"DefaultTime2Retain", MINIMUM, 0, 0, 3600},
-    {"MaxOutstandingR2T", MINIMUM, 1, 1, 65535},
-    {"DataPDUInOrder", BOOL_OR, 1, 0, 1},
-    {"DataSequenceInOrder", BOOL_OR, 1, 0, 1},
-    {"ErrorRecoveryLevel", MINIMUM, 0, 0, 2},
-};
-
-/* Declared by the initiator, no answer wanted. */
-static bool is_declaration(const char *name)
+static bool list_has(const char *list, const char *value)
 {
-    static const char *const names[] = {"InitiatorName", "InitiatorAlias", "TargetName",
-                                        "SessionType", "AuthMethod", "SendTargets"};
+    size_t len = strlen(value);
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
-        if (strcmp(name, names[i]) == 0)
+    while (*list) {
+        size_t n = strcspn(list, ",");
+
+        if (n == len && memcmp(list, value, n) == 0)
             return true;
+        list += n + (list[n] == ',');
+    }
     return false;
 }
 
-static bool list_has_none(const char *list)
+/* RFC 7143, 6.1: decimal or hexadecimal */
+static bool parse_number(const struct key *key, const char *text, uint32_t *number)
 {
-    g_auto(GStrv) values = g_strsplit(list, ",", -1);
+    bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    char *end;
+    unsigned long long n;
 
-    return g_strv_contains((const char *const *)values, "None");
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    n = strtoull(text, &end, hex ? 16 : 10);
+    if (errno || *end || n < key->least || n > key->most)
+        return false;
+    *number = (uint32_t)n;
+    return true;
 }
 
-static void keep(struct conn *conn, const char *name, uint32_t theirs, uint32_t agreed)
+static void store(struct parameters *p, const struct key *key, uint32_t number)
 {
-    if (strcmp(name, "MaxRecvDataSegmentLength") == 0)
-        conn->max_send = theirs;
-    else if (strcmp(name, "InitialR2T") == 0)
-        conn->initial_r2t = agreed;
-    else if (strcmp(name, "ImmediateData") == 0)
-        conn->immediate_data = agreed;
-    else if (strcmp(name, "FirstBurstLength") == 0)
-        conn->first_burst = agreed;
-    else if (strcmp(name, "MaxBurstLength") == 0)
-        conn->max_burst = agreed;
-}
+    void *field = (char *)p + key->field - 1;
 
-static int agree_bool(const struct key *key, const char *value, uint32_t *theirs, uint32_t *agreed)
-{
-    if (strcmp(value, "Yes") != 0 && strcmp(value, "No") != 0)
-        return -1;
-    *theirs = strcmp(value, "Yes") == 0;
-    *agreed = key->result == BOOL_AND ? (key->ours && *theirs) : (key->ours || *theirs);
-    return 0;
-}
-
-static int agree_number(const struct key *key, const char *value, uint32_t *theirs, uint32_t *agreed)
-{
-    guint64 number;
-
-    if (!g_ascii_string_to_unsigned(value, g_str_has_prefix(value, "0x") ? 16 : 10, key->least,
-                                    key->most, &number, NULL))
-        return -1;
-    *theirs = (uint32_t)number;
-    if (key->result == DECLARED)
-        *agreed = key->ours;
-    else if (key->result == MAXIMUM)
-        *agreed = *theirs > key->ours ? *theirs : key->ours;
+    if (!key->field)
+        return;
+    if (key->boolean_field)
+        *(bool *)field = number;
     else
-        *agreed = *theirs < key->ours ? *theirs : key->ours;
-    return 0;
+        *(uint32_t *)field = number;
 }
 
-static int agree(struct conn *conn, const struct key *key, const char *value, struct text *answer)
+static bool negotiate_boolean(struct parameters *p, const struct key *key, const char *value,
+                              struct text *out)
 {
-    char number[16];
-    uint32_t theirs, agreed;
+    bool theirs = strcmp(value, "Yes") == 0;
+    uint32_t result = key->result == RESULT_AND ? key->number && theirs : key->number || theirs;
 
-    if (key->result == LIST_NONE)
-        return list_has_none(value) && text_add(answer, key->name, "None") ? 0 : -1;
-    if (key->result == BOOL_AND || key->result == BOOL_OR) {
-        if (agree_bool(key, value, &theirs, &agreed) != 0)
-            return -1;
-        keep(conn, key->name, theirs, agreed);
-        return text_add(answer, key->name, agreed ? "Yes" : "No") ? 0 : -1;
-    }
-    if (agree_number(key, value, &theirs, &agreed) != 0)
-        return -1;
-    keep(conn, key->name, theirs, agreed);
-    snprintf(number, sizeof number, "%u", agreed);
-    return text_add(answer, key->name, number) ? 0 : -1;
+    if (!theirs && strcmp(value, "No") != 0)
+        return text_put(out, key->name, "Reject");
+    store(p, key, result);
+    return text_put(out, key->name, result ? "Yes" : "No");
 }
 
-static int answer_key(struct conn *conn, const char *name, const char *value, struct text *answer)
+static bool negotiate_number(struct parameters *p, const struct key *key, const char *value,
+                             struct text *out)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++)
+    char text[16];
+    uint32_t n;
+
+    if (!parse_number(key, value, &n))
+        return text_put(out, key->name, "Reject");
+    if (key->result == RESULT_MINIMUM && n > key->number)
+        n = key->number;
+    if (key->result == RESULT_MAXIMUM && n < key->number)
+        n = key->number;
+    store(p, key, n);
+    snprintf(text, sizeof text, "%u", n);
+    return key->result == RESULT_DECLARED || text_put(out, key->name, text);
+}
+
+static const struct key *find_key(const char *name)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (strcmp(keys[i].name, name) == 0)
-            return agree(conn, &keys[i], value, answer);
-    if (is_declaration(name))
-        return 0;
-    return text_add(answer, name, "NotUnderstood") ? 0 : -1;
+            return &keys[i];
+    return NULL;
 }
 
-int text_negotiate(struct conn *conn, const char *data, uint32_t len, struct text *answer)
+bool text_negotiate(struct parameters *p, const char *name, const char *value, struct text *out)
 {
-    for (const char *p = data; p < data + len; p += strlen(p) + 1) {
-        const char *equals = strchr(p, '=');
-        char name[64];
+    const struct key *key = find_key(name);
 
-        if (*p == 0)
-            continue;
-        if (!equals || (size_t)(equals - p) >= sizeof name)
-            return -1;
-        memcpy(name, p, (size_t)(equals - p));
-        name[equals - p] = 0;
-        if (answer_key(conn, name, equals + 1, answer) != 0)
-            return -1;
+    if (!key)
+        return text_put(out, name, "NotUnderstood");
+    switch (key->result) {
+    case RESULT_LIST:
+        return text_put(out, name, list_has(value, key->ours) ? key->ours : "Reject");
+    case RESULT_IRRELEVANT:
+        return text_put(out, name, "Irrelevant");
+    case RESULT_AND:
+    case RESULT_OR:
+        return negotiate_boolean(p, key, value, out);
+    default:
+        return negotiate_number(p, key, value, out);
     }
-    return 0;
-}
-
-void text_send_targets(const struct conn *conn, const char *value, struct text *answer)
-{
-    struct sockaddr_storage a;
-    socklen_t len = sizeof a;
-    char host[INET6_ADDRSTRLEN] = "", portal[INET6_ADDRSTRLEN + 16];
-
-    if (*value && strcmp(value, "All") != 0 && strcmp(value, conn->target->name) != 0)
-        return;
-    if (getsockname(conn->fd, (struct sockaddr *)&a, &len) != 0)
-        return;
-    if (a.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
-
-        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-        snprintf(portal, sizeof portal, "[%s]:%u,1", host, ntohs(in6->sin6_port));
-    } else {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)&a;
-
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        snprintf(portal, sizeof portal, "%s:%u,1", host, ntohs(in->sin_port));
-    }
-    if (text_add(answer, "TargetName", conn->target->name))
-        (void)text_add(answer, "TargetAddress", portal); /* two short keys always fit */
 }

@@ -1,27 +1,39 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/*
- * Text keys: key=value pairs, each ended by NUL. RFC 7143, sections 6 and 13.
- */
+/* Text keys: RFC 7143, 6 and 13. */
 #ifndef TARGET_TEXT_H
 #define TARGET_TEXT_H
 
-#include "conn.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#define TEXT_MAX 8192
+#define TEXT_BYTES_MAX 8192
 
-struct text { /* an answer in the making */
-    char data[TEXT_MAX];
-    uint32_t len;
+struct parameters {                    /* of the session, as negotiated */
+    uint32_t initiator_data_bytes_max; /* its MaxRecvDataSegmentLength */
+    uint32_t max_burst, first_burst;
+    bool initial_r2t, immediate_data;
 };
 
-/* False when there is no room. */
-bool text_add(struct text *text, const char *key, const char *value);
-/* The value of `key` in len bytes at `data` (which end with NUL), or NULL. */
-const char *text_find(const char *data, uint32_t len, const char *key);
-/* Answers every key of the initiator's text, and takes what was agreed into
- * `conn`. -1: a value that can't be. */
-int text_negotiate(struct conn *conn, const char *data, uint32_t len, struct text *answer);
-/* SendTargets=All or our name. */
-void text_send_targets(const struct conn *conn, const char *value, struct text *answer);
+struct text { /* key=value pairs, each with a NUL behind it */
+    size_t bytes;
+    char data[TEXT_BYTES_MAX];
+};
+
+void text_defaults(struct parameters *parameters);
+
+/* The next pair of `text` from *offset on, taken apart in place. False at the
+ * end; *bad is set where something is no pair. */
+bool text_next(struct text *text, size_t *offset, const char **key, const char **value, bool *bad);
+
+/* False where there is no room. */
+bool text_put(struct text *out, const char *key, const char *value);
+
+/* Answers an operational key into `out`, as its result function says. False: no room. */
+bool text_negotiate(struct parameters *parameters, const char *key, const char *value,
+                    struct text *out);
+
+/* FirstBurstLength must not exceed MaxBurstLength, whatever order they came in. */
+void text_settle(struct parameters *parameters);
 
 #endif

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Listening and accepting: portal.h. Each connection has a thread, which takes
+ * it off the list as the last thing it does.
+ */
+#include "portal.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "conn.h"
+#include "log.h"
+
+#define CONNECTIONS_MAX 256
+#define BACKLOG 64
+#define END_US 10000000 /* then connections are cut */
+#define END_FDS_MAX 4
+#define ACCEPT_PAUSE_MS 100 /* when there are no file descriptors left */
+
+/* A peer that is gone: found after about a minute. */
+#define KEEPALIVE_IDLE_S 30
+#define KEEPALIVE_INTERVAL_S 10
+#define KEEPALIVE_COUNT 3
+#define USER_TIMEOUT_MS 60000
+
+struct portal {
+    struct target *target;
+    int fd;
+    char address[320];
+
+    pthread_mutex_t lock; /* guards everything that follows, and conn's logged_in */
+    pthread_cond_t left;  /* a connection is gone */
+    TAILQ_HEAD(, conn) conns;
+    unsigned count;
+    uint16_t last_tsih;
+};
+
+/* ---- addresses ---- */
+
+static struct addrinfo *resolve(const char *address, char *message, size_t size)
+{
+    const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+                                   .ai_socktype = SOCK_STREAM};
+    struct addrinfo *result = NULL;
+    const char *colon = strrchr(address, ':');
+    char host[256];
+    int error;
+
+    snprintf(host, sizeof host, "%.*s", (int)(colon - address), address);
+    if (host[0] == '[' && host[strlen(host) - 1] == ']') {
+        memmove(host, host + 1, strlen(host));
+        host[strlen(host) - 1] = 0;
+    }
+    error = getaddrinfo(host, colon + 1, &hints, &result);
+    if (error) {
+        snprintf(message, size, "--listen %s: %s", address, gai_strerror(error));
+        return NULL;
+    }
+    return result;
+}
+
+static bool is_wildcard(const struct sockaddr_storage *address)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+
+    if (address->ss_family == AF_INET)
+        return v4->sin_addr.s_addr == htonl(INADDR_ANY);
+    return address->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
+}
+
+static void print_address(const struct sockaddr_storage *address, socklen_t len, char *out,
+                          size_t size)
+{
+    char host[256] = "?", port[16] = "?";
+    int error = getnameinfo((const struct sockaddr *)address, len, host, sizeof host, port,
+                            sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+
+    if (error == 0 && is_wildcard(address) && gethostname(host, sizeof host - 1) != 0)
+        snprintf(host, sizeof host, "localhost");
+    host[sizeof host - 1] = 0;
+    snprintf(out, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+static int bind_to(struct portal *portal, const struct addrinfo *info)
+{
+    const int one = 1;
+
+    portal->fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (portal->fd < 0 || setsockopt(portal->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        bind(portal->fd, info->ai_addr, info->ai_addrlen) != 0)
+        return -errno;
+    return 0;
+}
+
+struct portal *portal_open(const char *address, struct target *target, char *message, size_t size)
+{
+    struct addrinfo *info = resolve(address, message, size);
+    struct portal *portal;
+    int error;
+
+    if (!info)
+        return NULL;
+    portal = calloc(1, sizeof *portal);
+    if (portal) {
+        portal->target = target;
+        TAILQ_INIT(&portal->conns);
+        pthread_mutex_init(&portal->lock, NULL);
+        cond_init(&portal->left);
+        error = bind_to(portal, info);
+        if (error == 0) {
+            freeaddrinfo(info);
+            return portal;
+        }
+        portal_close(portal);
+    } else {
+        error = -ENOMEM;
+    }
+    snprintf(message, size, "cannot listen on %s: %s", address, strerror(-error));
+    freeaddrinfo(info);
+    return NULL;
+}
+
+int portal_listen(struct portal *portal, char *message, size_t size)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof address;
+
+    if (listen(portal->fd, BACKLOG) != 0 ||
+        getsockname(portal->fd, (struct sockaddr *)&address, &len) != 0) {
+        snprintf(message, size, "cannot listen: %s", strerror(errno));
+        return -1;
+    }
+    print_address(&address, len, portal->address, sizeof portal->address);
+    return 0;
+}
+
+const char *portal_address(const struct portal *portal)
+{
+    return portal->address;
+}
+
+/* ---- connections ---- */
+
+static void *serve(void *arg)
+{
+    struct conn *conn = arg;
+    struct portal *portal = conn->portal;
+
+    conn_run(conn);
+    pthread_mutex_lock(&portal->lock);
+    TAILQ_REMOVE(&portal->conns, conn, link);
+    pthread_mutex_unlock(&portal->lock);
+    conn_free(conn);
+    pthread_mutex_lock(&portal->lock);
+    portal->count--;
+    pthread_cond_signal(&portal->left);
+    pthread_mutex_unlock(&portal->lock);
+    return NULL;
+}
+
+static int set_options(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
+    };
+
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) != 0)
+            return -1;
+    return 0;
+}
+
+static bool start_thread(struct conn *conn)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int error;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    error = pthread_create(&thread, &attr, serve, conn);
+    pthread_attr_destroy(&attr);
+    return error == 0;
+}
+
+static bool start(struct portal *portal, struct conn *conn)
+{
+    bool ok;
+
+    pthread_mutex_lock(&portal->lock);
+    ok = portal->count < CONNECTIONS_MAX && start_thread(conn);
+    if (ok) {
+        TAILQ_INSERT_TAIL(&portal->conns, conn, link);
+        portal->count++;
+    }
+    pthread_mutex_unlock(&portal->lock);
+    return ok;
+}
+
+static void accept_one(struct portal *portal)
+{
+    struct sockaddr_storage peer, own;
+    socklen_t len = sizeof peer, own_len = sizeof own;
+    int fd = accept4(portal->fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
+    struct conn *conn = NULL;
+    char address[64], local[320];
+
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+            poll(NULL, 0, ACCEPT_PAUSE_MS);
+        return;
+    }
+    print_address(&peer, len, address, sizeof address);
+    if (set_options(fd) == 0 && getsockname(fd, (struct sockaddr *)&own, &own_len) == 0) {
+        print_address(&own, own_len, local, sizeof local);
+        conn = conn_new(portal->target, portal, fd, address, local);
+    }
+    if (conn && start(portal, conn))
+        return;
+    log_line("%s: turned away: too many connections, or out of memory or threads", address);
+    if (conn)
+        conn_free(conn);
+    else
+        close(fd);
+}
+
+unsigned portal_run(struct portal *portal, const int *end_fds, unsigned count)
+{
+    struct pollfd fds[1 + END_FDS_MAX] = {{.fd = portal->fd, .events = POLLIN}};
+
+    for (unsigned i = 0; i < count; i++)
+        fds[1 + i] = (struct pollfd){.fd = end_fds[i], .events = POLLIN};
+    for (;;) {
+        if (poll(fds, 1 + count, -1) < 0)
+            continue;
+        for (unsigned i = 0; i < count; i++)
+            if (fds[1 + i].revents)
+                return i;
+        if (fds[0].revents)
+            accept_one(portal);
+    }
+}
+
+uint16_t portal_logged_in(struct conn *conn)
+{
+    struct portal *portal = conn->portal;
+    struct conn *other;
+    uint16_t tsih;
+
+    pthread_mutex_lock(&portal->lock);
+    TAILQ_FOREACH(other, &portal->conns, link)
+    if (other->logged_in && strcmp(other->initiator, conn->initiator) == 0 &&
+        memcmp(other->isid, conn->isid, sizeof conn->isid) == 0)
+        sender_kill(&other->sender);
+    conn->logged_in = true;
+    if (++portal->last_tsih == 0)
+        portal->last_tsih = 1;
+    tsih = portal->last_tsih;
+    pthread_mutex_unlock(&portal->lock);
+    return tsih;
+}
+
+static void end_connections(struct portal *portal)
+{
+    uint64_t deadline = now_us() + END_US;
+    struct conn *conn;
+
+    pthread_mutex_lock(&portal->lock);
+    TAILQ_FOREACH(conn, &portal->conns, link)
+    conn_end(conn);
+    while (portal->count > 0 && now_us() < deadline)
+        cond_wait_until(&portal->left, &portal->lock, deadline);
+    TAILQ_FOREACH(conn, &portal->conns, link)
+    sender_kill(&conn->sender);
+    while (portal->count > 0)
+        pthread_cond_wait(&portal->left, &portal->lock);
+    pthread_mutex_unlock(&portal->lock);
+}
+
+void portal_close(struct portal *portal)
+{
+    if (portal->fd >= 0)
+        close(portal->fd);
+    end_connections(portal);
+    pthread_cond_destroy(&portal->left);
+    pthread_mutex_destroy(&portal->lock);
+    free(portal);
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Sense data: SPC-4, 4.5 and annex F. Key 0 (NO SENSE): all is well. */
+#ifndef TARGET_SENSE_H
+#define TARGET_SENSE_H
+
+#include <stdint.h>
+
+struct sense {
+    uint8_t key, asc, ascq;
+};
+
+#define SENSE_NONE ((struct sense){0x00, 0x00, 0x00})
+#define SENSE_READ_ERROR ((struct sense){0x03, 0x11, 0x00})
+#define SENSE_WRITE_ERROR ((struct sense){0x03, 0x0C, 0x00})
+#define SENSE_INTERNAL_FAILURE ((struct sense){0x04, 0x44, 0x00})
+#define SENSE_INVALID_OPCODE ((struct sense){0x05, 0x20, 0x00})
+#define SENSE_LBA_OUT_OF_RANGE ((struct sense){0x05, 0x21, 0x00})
+#define SENSE_INVALID_FIELD_IN_CDB ((struct sense){0x05, 0x24, 0x00})
+#define SENSE_NO_SUCH_LUN ((struct sense){0x05, 0x25, 0x00})
+#define SENSE_INVALID_FIELD_IN_LIST ((struct sense){0x05, 0x26, 0x00})
+#define SENSE_PARAMETER_LIST_LENGTH ((struct sense){0x05, 0x1A, 0x00})
+#define SENSE_COMMAND_SEQUENCE ((struct sense){0x05, 0x2C, 0x00})
+#define SENSE_ACCESS_DENIED ((struct sense){0x07, 0x20, 0x02})
+#define SENSE_WRITE_PROTECTED ((struct sense){0x07, 0x27, 0x00})
+#define SENSE_SPACE_ALLOCATION ((struct sense){0x07, 0x27, 0x07})
+#define SENSE_ABORTED ((struct sense){0x0B, 0x00, 0x00})
+#define SENSE_INFORMATION_UNIT ((struct sense){0x0B, 0x0E, 0x03})
+#define SENSE_MISCOMPARE ((struct sense){0x0E, 0x1D, 0x00})
+
+#endif

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* LUNs, opened at start and closed in the end: target.h. */
+#include "target.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <glib.h>
+#include <openssl/crypto.h>
+
+/* NAA 3h, locally assigned (SPC-4, 7.8.6.6.4): a hash of the target's name and the number. */
+static void make_id(const struct target *target, struct lun *lun)
+{
+    g_autofree char *text = g_strdup_printf("%s/%u", target->name, lun->number);
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    uint8_t hash[32];
+    gsize len = sizeof hash;
+
+    g_checksum_update(sum, (const guchar *)text, -1);
+    g_checksum_get_digest(sum, hash, &len);
+    memcpy(lun->id, hash, sizeof lun->id);
+    lun->id[0] = (uint8_t)(0x30 | (lun->id[0] & 0x0F));
+}
+
+static int open_lun(struct target *target, struct lun *lun, const struct lun_settings *settings,
+                    char *message, size_t size)
+{
+    char name[16];
+
+    lun->sealed = !settings->plain;
+    lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : PLAIN_BLOCK_BYTES;
+    lun->backend = backend_file_open(settings->path, settings->bytes, message, size);
+    if (!lun->backend)
+        return -1;
+    lun->blocks = lun->backend->bytes / lun->block_bytes;
+    if (lun->blocks == 0 || (lun->sealed && lun->blocks > WIRE_LBA_MAX)) {
+        snprintf(message, size, "%s: %s; see size=", settings->path,
+                 lun->blocks == 0 ? "is smaller than a block" : "is larger than 1 PiB");
+        return -1;
+    }
+    make_id(target, lun);
+    if (!lun->sealed)
+        return 0;
+    snprintf(name, sizeof name, "LUN %u", lun->number);
+    lun->lease = lease_new(name, lun->backend);
+    if (!lun->lease)
+        snprintf(message, size, "%s: out of memory or threads", settings->path);
+    return lun->lease ? 0 : -1;
+}
+
+int target_open_luns(struct target *target, const struct lun_settings *settings, unsigned count,
+                     char *message, size_t size)
+{
+    int error = 0;
+
+    target->luns = g_new0(struct lun, count);
+    while (target->lun_count < count && !error) {
+        struct lun *lun = &target->luns[target->lun_count++];
+
+        lun->number = target->lun_count;
+        error = open_lun(target, lun, &settings[lun->number - 1], message, size);
+    }
+    return error;
+}
+
+int target_close(struct target *target, char *message, size_t size)
+{
+    int result = 0;
+
+    for (unsigned i = 0; i < target->lun_count; i++) {
+        struct lun *lun = &target->luns[i];
+        int error;
+
+        lease_free(lun->lease);
+        if (!lun->backend)
+            continue;
+        error = lun->backend->operations->flush(lun->backend);
+        if (error) {
+            snprintf(message, size, "LUN %u: the last flush failed: %s", lun->number,
+                     strerror(-error));
+            result = -1;
+        }
+        lun->backend->operations->close(lun->backend);
+    }
+    g_free(target->luns);
+    OPENSSL_cleanse(target->key, sizeof target->key);
+    return result;
+}
+
+struct lun *target_lun(const struct target *target, unsigned number)
+{
+    return number >= 1 && number <= target->lun_count ? &target->luns[number - 1] : NULL;
+}
+
+bool target_allows(const struct target *target, const uint8_t key[KEY_BYTES])
+{
+    for (unsigned i = 0; i < target->allowed_count; i++)
+        if (CRYPTO_memcmp(target->allowed[i], key, KEY_BYTES) == 0)
+            return true;
+    return false;
+}
+
+struct sense target_write_sense(int error)
+{
+    if (error == 0)
+        return SENSE_NONE;
+    return error == -ENOSPC || error == -EDQUOT ? SENSE_SPACE_ALLOCATION : SENSE_WRITE_ERROR;
+}
