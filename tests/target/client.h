@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A target of the test's own, and an initiator that does one thing at a time,
+ * also what encsanfs never would. What must work is asserted here.
+ */
+#ifndef TEST_CLIENT_H
+#define TEST_CLIENT_H
+
+#include <glib.h>
+#include <iscsi/iscsi.h>
+#include <iscsi/scsi-lowlevel.h>
+
+#include "sa.h"
+#include "wire.h"
+
+#define DISK_BYTES (64u << 20)
+#define BLOCK WIRE_BLOCK_BYTES
+#define ACCESS_DENIED 0x072002 /* key, ASC, ASCQ */
+
+struct target {
+    char *folder, *disk, *plain, *key_file, *url, *portal;
+    GPid pid;
+    int out;
+};
+/* LUN 1 is sealed, LUN 2 plain. */
+void target_start(struct target *t);
+void target_stop(struct target *t);
+/* Bytes of the sealed LUN as they are in its file. */
+void target_peek(const struct target *t, uint64_t block, uint8_t out[BLOCK]);
+
+enum who { ALICE, MALLORY }; /* Mallory's key is not allowed */
+
+struct client { /* a session on LUN 1 */
+    struct iscsi_context *iscsi;
+    struct sa *sa;
+    uint8_t mount_id[WIRE_ID_BYTES];
+    struct wire_welcome welcome;
+};
+struct client *client_open(const struct target *t);
+void client_close(struct client *c);
+
+struct status {
+    int code;  /* SCSI status; SCSI_STATUS_ERROR: the session is lost */
+    int sense; /* key << 16 | ASC << 8 | ASCQ, of CHECK CONDITION */
+};
+struct status client_out(struct client *c, const uint8_t *cdb, int cdb_bytes, const void *data,
+                         size_t bytes);
+struct status client_in(struct client *c, const uint8_t *cdb, int cdb_bytes, void *data,
+                        size_t bytes);
+
+struct hello {
+    enum who who;
+    bool wrong_target; /* made for another target key */
+    uint8_t version;   /* 0: ours */
+    unsigned suites;   /* 0: aes-256-gcm */
+    enum wire_intent intent;
+    uint64_t generation, base;
+};
+/* Both messages: sets welcome and, where it is no refusal, a new sa; an older
+ * one is left to the caller. False: message 1 was refused by SCSI alone. */
+bool client_handshake(struct client *c, const struct hello *hello);
+/* The same, must be accepted, and the lease is taken. */
+void client_attach(struct client *c, enum wire_intent intent, uint64_t generation);
+
+struct write {
+    enum wire_operation operation;
+    uint64_t lba, blocks, ordinal, after;
+    uint8_t fill; /* every byte */
+};
+/* Seals it, for client_out. Returns its bytes. */
+size_t client_seal(struct client *c, const struct write *w, uint8_t cdb[WIRE_CDB_BYTES],
+                   uint8_t *out);
+struct status client_write(struct client *c, const struct write *w);
+/* The sealed status; -1: the command was refused, or did not open. */
+int client_read(struct client *c, uint64_t lba, uint32_t blocks, uint8_t *out);
+/* False: refused, or it did not open. */
+bool client_sync(struct client *c, uint64_t ordinal, struct wire_receipt *receipt);
+
+#endif
