@@ -52,6 +52,12 @@ static bool parse_size(const char *text, uint64_t *bytes)
     return *bytes % WIRE_BLOCK_BYTES == 0;
 }
 
+/* As --help, which GLib does: prints and ends. */
+static gboolean print_version(const gchar *name, const gchar *value, gpointer data, GError **error)
+{
+    exit(puts("encsan-target " ENCSAN_VERSION) < 0 || fflush(stdout) != 0);
+}
+
 /* PATH[,size=N][,access=plain]; `text` is taken apart. */
 static bool parse_lun(char *text, struct lun_settings *lun, char *message, size_t size)
 {
@@ -172,6 +178,8 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
         {"suite", 0, 0, G_OPTION_ARG_STRING_ARRAY, &suites, "allow 3des or null, too", "NAME"},
         {"exit-with-stdin", 0, 0, G_OPTION_ARG_NONE, &exit_with_stdin,
          "end when standard input ends", NULL},
+        {"version", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, print_version,
+         "print the version", NULL},
         {0},
     };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
