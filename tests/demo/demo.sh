@@ -27,7 +27,11 @@ RECORDER=
 STEP=
 
 title() {
-    printf '\n\033[1m%s\033[0m\n' "$*"
+    if [ -t 1 ]; then
+        printf '\n\033[1m%s\033[0m\n' "$*"
+    else
+        printf '\n%s\n' "$*"
+    fi
 }
 
 show() {
@@ -68,6 +72,7 @@ finish() {
     trap - EXIT
     set +e
     cd /
+    [ $status -ne 1 ] || tail -n 20 "$W"/*.log >&2
     end "$STEP"
     [ -d "$W/loop" ] && leave
     end "$RECORDER"
@@ -140,7 +145,7 @@ title "2. The far side: encsan-target serves a sparse file of 4 GiB as a disk"
 IQN=iqn.2026-11.org.encsan:demo
 show "encsan-target --listen 127.0.0.1:0 --name $IQN --key target.key --allow $PUBLIC --lun disk,size=4G"
 encsan-target --listen 127.0.0.1:0 --name "$IQN" --key "$W/target.key" --allow "$PUBLIC" \
-    --lun "$DISK,size=4G" >"$W/target.out" &
+    --lun "$DISK,size=4G" >"$W/target.out" 2>"$W/target.log" &
 TARGET=$!
 wait_for '^iscsi:' "$W/target.out"
 sed 's/^/    /' "$W/target.out"
