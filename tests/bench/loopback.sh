@@ -82,7 +82,7 @@ start_target() {
     PUBLIC=$(encsan keygen "$W/key")
     encsan keygen "$W/target.key" >/dev/null
     encsan-target --listen 127.0.0.1:0 --name iqn.2026-11.org.encsan:bench --key "$W/target.key" \
-        --allow "$PUBLIC" --lun "$FAST/disk,size=8G" >"$W/target.out" &
+        --allow "$PUBLIC" --lun "$FAST/disk,size=8G" >"$W/target.out" 2>"$W/target.log" &
     TARGET=$!
     wait_until grep -q '^iscsi:' "$W/target.out"
     URL=$(sed -n '1s/ .*//p' "$W/target.out")
