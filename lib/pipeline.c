@@ -56,16 +56,26 @@ static void answered(struct encsan *v, struct segment *s, const struct slot *slo
     }
 }
 
-static void write_complete(struct slot *slot)
+static void answer_job(struct job *job)
 {
-    struct segment *s = slot->owner;
+    struct segment *s = (struct segment *)((char *)job - offsetof(struct segment, job));
     struct encsan *v = s->volume;
+    struct slot *slot = s->slot;
 
     volume_lock(v);
     push_slot(v, s);
     answered(v, s, slot);
     pipeline_pump(v);
     volume_unlock(v);
+}
+
+/* The session's thread: it has nothing to do but the network. */
+static void write_complete(struct slot *slot)
+{
+    struct segment *s = slot->owner;
+
+    s->job.run = answer_job;
+    workers_push(s->volume->workers, &s->job);
 }
 
 static int seal(struct encsan *v, struct segment *s)

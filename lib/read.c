@@ -29,7 +29,6 @@ void read_init(struct encsan *v, unsigned first_slot)
         struct read_piece *p = &v->reads[i];
 
         p->volume = v;
-        p->job.run = read_job;
         p->slot = session_slot(v->session, first_slot + i);
         p->slot->owner = p;
         p->slot->complete = read_complete;
@@ -70,17 +69,32 @@ static bool overlay(struct encsan *v, uint64_t lba, uint64_t blocks, uint8_t *ou
     return cover(v, &v->staged, lba, blocks, out) == blocks || whole;
 }
 
-static void send_piece(struct encsan *v, struct read_piece *p)
+/* By a worker: no key is used on the caller's or the session's thread. */
+static void send_job(struct job *job)
 {
-    p->slot->bytes = (uint32_t)WIRE_READ_BYTES(p->blocks);
-    if (sa_cdb_make(v->sa, WIRE_SEALED_READ, wire_read_field(p->lba, p->blocks), p->slot->cdb) != 0) {
+    struct read_piece *p = (struct read_piece *)((char *)job - offsetof(struct read_piece, job));
+    struct encsan *v = p->volume;
+    int error = sa_cdb_make(v->sa, WIRE_SEALED_READ, wire_read_field(p->lba, p->blocks),
+                            p->slot->cdb);
+
+    p->job.run = read_job;
+    volume_lock(v);
+    if (error) {
         volume_fail(v, -EIO, "the limit of messages under one key is reached: mount anew");
         p->slot->status = SLOT_LOST;
         workers_push(v->workers, &p->job);
-        return;
+    } else {
+        v->stats.reads_sent++;
+        session_submit(v->session, p->slot);
     }
-    v->stats.reads_sent++;
-    session_submit(v->session, p->slot);
+    volume_unlock(v);
+}
+
+static void send_piece(struct encsan *v, struct read_piece *p)
+{
+    p->slot->bytes = (uint32_t)WIRE_READ_BYTES(p->blocks);
+    p->job.run = send_job;
+    workers_push(v->workers, &p->job);
 }
 
 static void end_piece(struct encsan *v, struct request *r, int error)

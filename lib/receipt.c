@@ -30,7 +30,6 @@ void receipt_init(struct encsan *v, unsigned first_slot)
         struct sync *sync = &v->syncs[i];
 
         sync->volume = v;
-        sync->job.run = sync_job;
         sync->slot = session_slot(v->session, first_slot + i);
         sync->slot->owner = sync;
         sync->slot->complete = sync_complete;
@@ -57,19 +56,35 @@ static bool is_sealing(struct encsan *v, uint64_t up_to)
     return false;
 }
 
+/* By a worker: no key is used on the caller's or the session's thread. */
+static void ask_job(struct job *job)
+{
+    struct sync *sync = (struct sync *)((char *)job - offsetof(struct sync, job));
+    struct encsan *v = sync->volume;
+    int error = sa_cdb_make(v->sa, WIRE_SEALED_SYNC, sync->ordinal, sync->slot->cdb);
+
+    sync->job.run = sync_job;
+    volume_lock(v);
+    if (error) {
+        volume_fail(v, -EIO, "the limit of messages under one key is reached: mount anew");
+        sync->slot->status = SLOT_LOST;
+        workers_push(v->workers, &sync->job);
+    } else {
+        v->stats.syncs_sent++;
+        session_submit(v->session, sync->slot);
+    }
+    volume_unlock(v);
+}
+
 static void ask(struct encsan *v, struct sync *sync)
 {
-    if (sa_cdb_make(v->sa, WIRE_SEALED_SYNC, v->sync_wanted, sync->slot->cdb) != 0) {
-        volume_fail(v, -EIO, "the limit of messages under one key is reached: mount anew");
-        return;
-    }
     sync->busy = true;
     sync->ordinal = v->sync_wanted;
     sync->event = ++v->event;
     v->sync_asked = v->sync_wanted;
     v->unsynced_blocks = 0;
-    v->stats.syncs_sent++;
-    session_submit(v->session, sync->slot);
+    sync->job.run = ask_job;
+    workers_push(v->workers, &sync->job);
 }
 
 void receipt_ask(struct encsan *v)
