@@ -16,7 +16,7 @@ if [ -z "${ENCSAN_BENCH_INSIDE:-}" ]; then
         echo "the benchmark mounts file systems: run it as root" >&2
         exit 1
     fi
-    ENCSAN_BENCH_INSIDE=1 exec unshare --mount -- sh "$0"
+    ENCSAN_BENCH_INSIDE=1 exec env --default-signal=INT,TERM,HUP unshare --mount -- sh "$0"
 fi
 
 PATH=$HERE/build/fuse:$HERE/build/target:$HERE/build/tools:/usr/sbin:$PATH

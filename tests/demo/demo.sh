@@ -5,7 +5,8 @@
 # encsan-target and back, judged by diff, sha256sum, e2fsck and the kernel.
 #
 # It runs in a mount namespace of its own, so what it mounts and what EncSAN
-# keeps in the system's folders is gone with it, however it ends.
+# keeps in the system's folders is gone with it, however it ends. A shell that
+# starts it with & ignores SIGINT, which only another program can undo (env).
 set -eu
 export LC_ALL=C.UTF-8
 HERE=$(cd "$(dirname "$0")/../.." && pwd)
@@ -15,7 +16,7 @@ if [ -z "${ENCSAN_DEMO_INSIDE:-}" ]; then
         echo "the demo mounts file systems: run it as root" >&2
         exit 1
     fi
-    ENCSAN_DEMO_INSIDE=1 exec unshare --mount -- sh "$0"
+    ENCSAN_DEMO_INSIDE=1 exec env --default-signal=INT,TERM,HUP unshare --mount -- sh "$0"
 fi
 
 PATH=$HERE/build/fuse:$HERE/build/target:$HERE/build/tools:$PATH
