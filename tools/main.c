@@ -17,6 +17,7 @@ static const char usage[] =
     "       encsan mkfs URL [-o option,...] [-- mke2fs options]\n"
     "       encsan fsck URL [-o option,...] [-- e2fsck options]\n"
     "       encsan umount MOUNTPOINT                        waits until all is on the far disk\n"
+    "       encsan model [--delay MS] [--rate MBIT] ...     throughput of a line by depth\n"
     "A URL is iscsi://HOST[:PORT]/IQN/LUN; the path of a disk image here will do too.\n"
     "The options of -o are encsanfs's. More in encsan(1).\n";
 
@@ -25,7 +26,7 @@ static const struct {
     int (*run)(int argc, char *argv[]);
 } commands[] = {
     {"keygen", keygen}, {"pubkey", pubkey},         {"mkfs", mkfs},
-    {"fsck", fsck},     {"umount", umount_command},
+    {"fsck", fsck},     {"umount", umount_command}, {"model", model_command},
 };
 
 int fail(const char *format, ...)

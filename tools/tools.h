@@ -15,6 +15,7 @@ int pubkey(int argc, char *argv[]);
 int mkfs(int argc, char *argv[]);
 int fsck(int argc, char *argv[]);
 int umount_command(int argc, char *argv[]);
+int model_command(int argc, char *argv[]);
 
 /* One line about what went wrong, after "encsan: ". Returns 1. */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
