@@ -2,6 +2,8 @@
 #include "plain.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,6 +15,9 @@ struct plain {
     int lun;
     uint32_t block_bytes;
     uint64_t blocks;
+    size_t command_bytes; /* the most that one command transfers */
+    unsigned running;
+    bool failed;
 };
 
 static int failed(struct plain *p, struct scsi_task *task, const char *what)
@@ -41,6 +46,19 @@ static int read_capacity(struct plain *p)
     return failed(p, task, "READ CAPACITY");
 }
 
+static int read_limits(struct plain *p)
+{
+    struct scsi_task *task = iscsi_inquiry_sync(p->iscsi, p->lun, 1, SCSI_INQUIRY_PAGECODE_BLOCK_LIMITS, 255);
+    struct scsi_inquiry_block_limits *limits = NULL;
+
+    p->command_bytes = UINT32_MAX / p->block_bytes * p->block_bytes;
+    if (task && task->status == SCSI_STATUS_GOOD)
+        limits = scsi_datain_unmarshall(task);
+    if (limits && limits->max_xfer_len)
+        p->command_bytes = (size_t)limits->max_xfer_len * p->block_bytes;
+    return failed(p, task, "INQUIRY, block limits");
+}
+
 struct plain *plain_open(const char *url)
 {
     struct plain *p = calloc(1, sizeof *p);
@@ -60,7 +78,7 @@ struct plain *plain_open(const char *url)
     }
     if (result != 0)
         fprintf(stderr, "encsan-bench: %s\n", iscsi_get_error(p->iscsi));
-    else if (read_capacity(p) == 0 && p->block_bytes > 0)
+    else if (read_capacity(p) == 0 && p->block_bytes > 0 && read_limits(p) == 0)
         return p;
     iscsi_destroy_context(p->iscsi);
     free(p);
@@ -79,21 +97,70 @@ uint64_t plain_size_bytes(const struct plain *p)
     return p->blocks * p->block_bytes;
 }
 
+static void command_done(struct iscsi_context *iscsi, int status, void *data, void *private_data)
+{
+    struct plain *p = private_data;
+
+    p->running--;
+    if (status != SCSI_STATUS_GOOD && !p->failed) {
+        fprintf(stderr, "encsan-bench: %s\n", iscsi_get_error(iscsi));
+        p->failed = true;
+    }
+    scsi_free_scsi_task(data);
+}
+
+static int wait_for_all(struct plain *p)
+{
+    while (p->running > 0 && !p->failed) {
+        struct pollfd fd = {.fd = iscsi_get_fd(p->iscsi), .events = (short)iscsi_which_events(p->iscsi)};
+
+        if (poll(&fd, 1, -1) < 0 || iscsi_service(p->iscsi, fd.revents) < 0) {
+            fprintf(stderr, "encsan-bench: %s\n", iscsi_get_error(p->iscsi));
+            p->failed = true;
+        }
+    }
+    return p->failed ? -EIO : 0;
+}
+
+static struct scsi_task *start_command(struct plain *p, bool write, unsigned char *buf, size_t count,
+                                       uint64_t offset)
+{
+    uint64_t lba = offset / p->block_bytes;
+    int block = (int)p->block_bytes;
+    struct scsi_task *task;
+
+    if (write)
+        return iscsi_write16_task(p->iscsi, p->lun, lba, buf, (uint32_t)count, block, 0, 0, 0, 0, 0,
+                                  command_done, p);
+    task = iscsi_read16_task(p->iscsi, p->lun, lba, (uint32_t)count, block, 0, 0, 0, 0, 0, command_done, p);
+    if (task)
+        scsi_task_add_data_in_buffer(task, (int)count, buf);
+    return task;
+}
+
+static int transfer(struct plain *p, bool write, unsigned char *buf, size_t count, uint64_t offset)
+{
+    for (size_t done = 0, n; done < count; done += n) {
+        n = count - done < p->command_bytes ? count - done : p->command_bytes;
+        if (!start_command(p, write, buf + done, n, offset + done)) {
+            fprintf(stderr, "encsan-bench: %s\n", iscsi_get_error(p->iscsi));
+            p->failed = true;
+            break;
+        }
+        p->running++;
+    }
+    return wait_for_all(p);
+}
+
 int plain_write(struct plain *p, const void *buf, size_t count, uint64_t offset)
 {
     /* libiscsi's parameter is not const; it only sends from there */
-    return failed(p, iscsi_write16_sync(p->iscsi, p->lun, offset / p->block_bytes, (unsigned char *)buf,
-                                        (uint32_t)count, (int)p->block_bytes, 0, 0, 0, 0, 0),
-                  "WRITE");
+    return transfer(p, true, (unsigned char *)buf, count, offset);
 }
 
 int plain_read(struct plain *p, void *buf, size_t count, uint64_t offset)
 {
-    struct scsi_iovec iov = {.iov_base = buf, .iov_len = count};
-
-    return failed(p, iscsi_read16_iov_sync(p->iscsi, p->lun, offset / p->block_bytes, (uint32_t)count,
-                                           (int)p->block_bytes, 0, 0, 0, 0, 0, &iov, 1),
-                  "READ");
+    return transfer(p, false, buf, count, offset);
 }
 
 int plain_flush(struct plain *p)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * A plain LUN as any initiator uses it, through libiscsi: one request at a
- * time, each answered before the next leaves.
+ * time, cut into commands of what the LUN takes, which leave back to back; all
+ * are answered before the next request leaves.
  */
 #ifndef BENCH_PLAIN_H
 #define BENCH_PLAIN_H
