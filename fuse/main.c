@@ -157,6 +157,7 @@ static int open_volume(struct mount *mount)
         .suite = options->suite,
         .read_only = options->read_only,
         .depth = options->depth,
+        .readahead = options->readahead,
         .workers = options->workers,
         .segment_bytes = options->segment_bytes,
         .cache_bytes = options->cache_bytes,

@@ -33,6 +33,7 @@ static const char usage[] =
     "-o view=files|disk   the files (default), or the disk as one file, MOUNTPOINT/disk\n"
     "-o ro                read only\n"
     "-o prefetch=N        segments sealed ahead or in flight\n"
+    "-o readahead=N       segments read ahead of a sequential reader (0: none)\n"
     "-o segment=SIZE      bytes in a segment, 4K to 252K\n"
     "-o workers=N         threads that seal and open\n"
     "-o suite=NAME        aes-256-gcm, chacha20-poly1305, 3des, null\n"
@@ -111,8 +112,23 @@ static int set_number(struct parse *parse, const char *name, const char *value, 
 
 static int set_prefetch(struct parse *parse, const char *value)
 {
+    if (!strcmp(value, "auto"))
+        return 0;
     /* more in flight would fall out of the target's replay window */
     return set_number(parse, "prefetch", value, WIRE_REPLAY_WINDOW, &parse->options->depth);
+}
+
+static int set_readahead(struct parse *parse, const char *value)
+{
+    unsigned *readahead = &parse->options->readahead;
+
+    if (!strcmp(value, "auto"))
+        return 0;
+    if (!strcmp(value, "0")) {
+        *readahead = ENCSAN_NO_READAHEAD;
+        return 0;
+    }
+    return set_number(parse, "readahead", value, WIRE_REPLAY_WINDOW, readahead);
 }
 
 static int set_workers(struct parse *parse, const char *value)
@@ -162,7 +178,7 @@ static const struct {
     int (*set)(struct parse *parse, const char *value);
 } ours[] = {
     {"key", set_key},         {"target_key", set_target_key}, {"view", set_view},
-    {"suite", set_suite},     {"prefetch", set_prefetch},     {"workers", set_workers},
+    {"suite", set_suite},     {"prefetch", set_prefetch}, {"readahead", set_readahead},     {"workers", set_workers},
     {"segment", set_segment}, {"cache", set_cache},
 };
 

@@ -18,6 +18,7 @@
 #ifndef ENCSAN_H
 #define ENCSAN_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +27,8 @@
 #define ENCSAN_KEY_BYTES 32
 #define ENCSAN_ID_BYTES 16
 #define ENCSAN_MESSAGE_BYTES 512
+
+#define ENCSAN_NO_READAHEAD UINT_MAX
 
 struct encsan; /* an open volume */
 
@@ -39,7 +42,8 @@ struct encsan_options {
     unsigned depth;         /* segments sealed ahead or in flight (OP-n); 0: default */
     unsigned workers;       /* threads that seal and open; 0: one for each processor */
     size_t segment_bytes;   /* at most 252 KiB; 0: default (128 KiB) */
-    size_t cache_bytes;     /* data staged or not yet receipted; 0: default (64 MiB) */
+    size_t cache_bytes;     /* data staged, not yet receipted or read ahead; 0: default (64 MiB) */
+    unsigned readahead;     /* segments ahead of a sequential reader; 0: as many as help */
     /* Hears of what an administrator wants to know (a retry, a forged answer,
      * the loss of the target), one line without a newline. May be NULL. Any thread. */
     void (*log)(void *opaque, const char *line);
@@ -65,7 +69,7 @@ struct encsan_info {
 };
 void encsan_get_info(struct encsan *volume, struct encsan_info *info);
 
-struct encsan_stats { /* since open; all counters grow only, but the last four */
+struct encsan_stats { /* since open; all counters grow only, but those from staged_bytes on */
     uint64_t bytes_written, bytes_read;  /* by requests */
     uint64_t segments_sent, reads_sent, syncs_sent;
     uint64_t retries;         /* transmissions repeated */
@@ -74,6 +78,7 @@ struct encsan_stats { /* since open; all counters grow only, but the last four *
     uint64_t ordinal, durable; /* last given; highest receipted */
     uint64_t staged_bytes, retained_bytes; /* not yet sealed; not yet receipted */
     unsigned in_flight, depth;
+    unsigned readahead; /* the window now, segments */
 };
 void encsan_get_stats(struct encsan *volume, struct encsan_stats *stats);
 
@@ -92,6 +97,10 @@ typedef void encsan_done(void *opaque, int error);
 
 void encsan_read_async(struct encsan *volume, void *buf, size_t count, uint64_t offset,
                        encsan_done *done, void *opaque);
+/* The same, of a stream: a reader that goes on where an earlier such read ended
+ * goes on up to `end` at most, and is read ahead of. */
+void encsan_read_stream_async(struct encsan *volume, void *buf, size_t count, uint64_t offset,
+                              uint64_t end, encsan_done *done, void *opaque);
 /* Done when the bytes are staged: copied into the cache, which makes the writer wait while it is full. */
 void encsan_write_async(struct encsan *volume, const void *buf, size_t count, uint64_t offset,
                         unsigned flags, encsan_done *done, void *opaque);

@@ -2,7 +2,7 @@
 /*
  * The inside of a volume, shared by volume.c (requests), stage.c (data that
  * has not left), pipeline.c (segments on their way), receipt.c (what is
- * durable) and read.c.
+ * durable), read.c and readahead.c.
  *
  * The states of a segment; `lock` of the volume holds for every change:
  *
@@ -42,7 +42,9 @@
 #include "wire.h"
 #include "workers.h"
 
-#define READ_SLOTS 32
+#define READ_SLOTS 48
+#define AHEAD_SEGMENTS 48 /* in memory at most, asked for or not yet fetched */
+#define STREAMS 8
 #define SYNC_SLOTS 4
 #define DEPTH_MAX 64 /* with reads and syncs below the target's command window of 128 */
 #define ATTEMPTS_MAX 3
@@ -97,7 +99,8 @@ struct request { /* one call of encsan.h */
     uint64_t progress; /* blocks staged, or asked for */
     const uint8_t *in;
     uint8_t *out;
-    unsigned pending; /* READ: pieces on their way */
+    uint64_t stream_end; /* READ: a reader that goes on goes on up to here at most */
+    unsigned pending;    /* READ: pieces on their way */
     uint64_t age;     /* FLUSH: covers what was staged up to here */
     uint64_t ordinal; /* FLUSH: durable when this is; 0: not all has an ordinal yet */
     int error;
@@ -106,11 +109,35 @@ struct request { /* one call of encsan.h */
 };
 TAILQ_HEAD(request_list, request);
 
+TAILQ_HEAD(ahead_wait_list, ahead_wait);
+
+struct ahead { /* see readahead.c */
+    RB_ENTRY(ahead) by_lba;
+    TAILQ_ENTRY(ahead) queue; /* ahead_free or ahead_ready */
+    struct ahead_wait_list waiters;
+    bool ready;
+    uint64_t lba, blocks;
+    uint64_t taken; /* blocks that readers got */
+    uint8_t *data;  /* a segment */
+};
+TAILQ_HEAD(ahead_list, ahead);
+RB_HEAD(ahead_tree, ahead);
+
+struct stream { /* a sequential reader */
+    uint64_t next;  /* where its next read begins */
+    uint64_t ahead; /* asked for up to here */
+    uint64_t end;
+    uint64_t read_number; /* of its last read; 0: unused */
+    bool sequential;      /* a read went on where one had ended */
+};
+
 struct read_piece { /* one SEALED READ */
     TAILQ_ENTRY(read_piece) queue; /* reads_sent in order of number, or reads_free */
     struct job job;
     struct encsan *volume;
-    struct request *request;
+    struct request *request; /* or: */
+    struct ahead *ahead;
+    uint64_t sent_us;
     struct slot *slot;
     uint64_t number;
     uint64_t lba;
@@ -178,7 +205,19 @@ struct encsan {
 
     struct read_piece reads[READ_SLOTS];
     struct read_list reads_free, reads_sent;
+    unsigned reads_free_count;
     uint64_t read_number;
+
+    struct ahead *aheads;
+    uint8_t *ahead_memory;
+    unsigned ahead_count; /* 0: nothing is read ahead */
+    unsigned ahead_fixed; /* the window, in segments, where the user set it */
+    unsigned ahead_window;
+    uint64_t ahead_fastest_us; /* the fastest answer to a whole segment */
+    struct ahead_tree ahead;
+    struct ahead_list ahead_free, ahead_ready;
+    struct stream streams[STREAMS];
+    uint64_t stream_reads;
 
     struct request_list parked; /* writes, zeroes, discards that wait for memory or a receipt */
     struct request_list reads_queued;
@@ -229,5 +268,27 @@ void receipt_ask(struct encsan *v);
 /* ---- read.c ---- (lock held) */
 void read_init(struct encsan *v, unsigned first_slot);
 void read_pump(struct encsan *v);
+void read_for_ahead(struct encsan *v, struct ahead *a);
+/* One of the parts on which the request waits has come. */
+void read_part_ended(struct encsan *v, struct request *r, int error);
+
+/* ---- readahead.c ---- (lock held) */
+/* Memory for ahead_count segments. 0, or -1: there is none. */
+int readahead_init(struct encsan *v);
+void readahead_free(struct encsan *v);
+/* A read is asked for. */
+void readahead_note(struct encsan *v, const struct request *r);
+enum readahead_found {
+    READAHEAD_NOTHING, /* *blocks may be less now: those are to be read */
+    READAHEAD_COPIED,  /* *blocks of them are in `out` */
+    READAHEAD_WAITS,   /* they will be: a part of the request */
+};
+enum readahead_found readahead_find(struct encsan *v, struct request *r, uint64_t lba,
+                                    uint64_t *blocks, uint8_t *out);
+void readahead_answered(struct encsan *v, struct ahead *a, uint64_t took_us, int error);
+/* Its blocks are being written. */
+void readahead_drop(struct encsan *v, uint64_t lba, uint64_t blocks);
+/* Asks for what the streams' windows allow. */
+void readahead_pump(struct encsan *v);
 
 #endif

@@ -36,6 +36,7 @@ void read_init(struct encsan *v, unsigned first_slot)
         p->slot->out = false;
         TAILQ_INSERT_TAIL(&v->reads_free, p, queue);
     }
+    v->reads_free_count = READ_SLOTS;
 }
 
 /* Copies what `tree` has of [lba, lba + blocks) over `out`; returns how many blocks. */
@@ -97,7 +98,7 @@ static void send_piece(struct encsan *v, struct read_piece *p)
     workers_push(v->workers, &p->job);
 }
 
-static void end_piece(struct encsan *v, struct request *r, int error)
+void read_part_ended(struct encsan *v, struct request *r, int error)
 {
     if (error)
         r->error = error;
@@ -105,31 +106,50 @@ static void end_piece(struct encsan *v, struct request *r, int error)
         volume_finish(v, r, r->error);
 }
 
-/* Asks for the request's next piece, or copies it. False: no slot is free. */
-static bool next_piece(struct encsan *v, struct request *r)
+static void start_piece(struct encsan *v, uint64_t lba, uint64_t blocks, struct request *r,
+                        struct ahead *a, uint8_t *out)
 {
     struct read_piece *p = TAILQ_FIRST(&v->reads_free);
-    uint64_t lba = r->lba + r->progress;
-    uint64_t blocks = r->blocks - r->progress;
-    uint8_t *out = r->out + r->progress * ENCSAN_BLOCK_BYTES;
 
-    if (!p)
-        return false;
-    if (blocks > v->segment_blocks)
-        blocks = v->segment_blocks;
-    r->progress += blocks;
-    if (overlay(v, lba, blocks, out))
-        return true;
     TAILQ_REMOVE(&v->reads_free, p, queue);
+    v->reads_free_count--;
     p->request = r;
+    p->ahead = a;
     p->lba = lba;
     p->blocks = (uint32_t)blocks;
     p->out = out;
     p->attempts = 0;
+    p->sent_us = now_us();
     p->number = ++v->read_number;
     TAILQ_INSERT_TAIL(&v->reads_sent, p, queue);
-    r->pending++;
     send_piece(v, p);
+}
+
+void read_for_ahead(struct encsan *v, struct ahead *a)
+{
+    start_piece(v, a->lba, a->blocks, NULL, a, a->data);
+}
+
+/* Asks for the request's next piece, or copies it. False: no slot is free. */
+static bool next_piece(struct encsan *v, struct request *r)
+{
+    uint64_t lba = r->lba + r->progress;
+    uint64_t blocks = r->blocks - r->progress;
+    uint8_t *out = r->out + r->progress * ENCSAN_BLOCK_BYTES;
+    enum readahead_found found = READAHEAD_COPIED;
+
+    if (blocks > v->segment_blocks)
+        blocks = v->segment_blocks;
+    if (!overlay(v, lba, blocks, out))
+        found = readahead_find(v, r, lba, &blocks, out);
+    if (found == READAHEAD_NOTHING && v->reads_free_count == 0)
+        return false;
+    r->progress += blocks;
+    if (found == READAHEAD_COPIED)
+        return true;
+    r->pending++;
+    if (found == READAHEAD_NOTHING)
+        start_piece(v, lba, blocks, r, NULL, out);
     return true;
 }
 
@@ -145,10 +165,11 @@ void read_pump(struct encsan *v)
         more = r->progress < r->blocks;
         if (!more && !v->error) /* volume_fail takes the queue apart itself */
             TAILQ_REMOVE(&v->reads_queued, r, queue);
-        end_piece(v, r, 0);
+        read_part_ended(v, r, 0);
         if (more)
             return;
     }
+    readahead_pump(v);
 }
 
 /* 0; -EIO that the target says under seal; -EAGAIN: nothing usable came. */
@@ -196,7 +217,11 @@ static void read_job(struct job *job)
             overlay(v, p->lba, p->blocks, p->out);
         TAILQ_REMOVE(&v->reads_sent, p, queue);
         TAILQ_INSERT_HEAD(&v->reads_free, p, queue);
-        end_piece(v, p->request, error);
+        v->reads_free_count++;
+        if (p->ahead)
+            readahead_answered(v, p->ahead, now_us() - p->sent_us, error);
+        else
+            read_part_ended(v, p->request, error);
         pthread_cond_broadcast(&v->idle);
         pipeline_pump(v);
     }

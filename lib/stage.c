@@ -207,6 +207,7 @@ static bool stage_range(struct encsan *v, struct request *r)
 
 bool stage_request(struct encsan *v, struct request *r)
 {
+    readahead_drop(v, r->lba, r->blocks);
     if (r->kind != REQUEST_WRITE)
         return stage_range(v, r);
     return r->flags & ENCSAN_AFTER_ALL ? stage_barrier(v, r) : stage_write(v, r);

@@ -213,6 +213,7 @@ static void volume_free(struct encsan *v)
         sa_free(v->sa);
     if (v->pages != MAP_FAILED)
         munmap(v->pages, (size_t)v->page_count * ENCSAN_BLOCK_BYTES);
+    readahead_free(v);
     free(v->free_pages);
     free(v->segments);
     pthread_cond_destroy(&v->tick);
@@ -225,6 +226,20 @@ static int refuse(char *message, const char *text)
 {
     snprintf(message, ENCSAN_MESSAGE_BYTES, "%s", text);
     return -1;
+}
+
+/* Memory for reading ahead is a quarter of the cache at most. */
+static void take_readahead(struct encsan *v, unsigned window)
+{
+    uint64_t most = v->page_count / 4 / v->segment_blocks;
+
+    v->ahead_count = window == ENCSAN_NO_READAHEAD ? 0 : AHEAD_SEGMENTS;
+    if (v->ahead_count > most)
+        v->ahead_count = (unsigned)most;
+    if (window > v->ahead_count)
+        window = v->ahead_count;
+    v->ahead_fixed = window;
+    v->page_count -= (uint32_t)(v->ahead_count * v->segment_blocks);
 }
 
 static int take_options(struct encsan *v, const struct encsan_options *o, char *message)
@@ -247,6 +262,7 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
         return refuse(message, "segment= is a multiple of 4 KiB, at most 252 KiB");
     if (cache < CACHE_BYTES_MIN || cache / ENCSAN_BLOCK_BYTES > UINT32_MAX / 2)
         return refuse(message, "cache= is at least 4 MiB and less than 8 TiB");
+    take_readahead(v, o->readahead);
     return 0;
 }
 
@@ -269,7 +285,7 @@ static int make_memory(struct encsan *v, char *message)
     for (uint32_t i = 0; i < v->page_count; i++)
         v->free_pages[i] = v->page_count - 1 - i;
     v->free_page_count = v->page_count;
-    return 0;
+    return readahead_init(v) == 0 ? 0 : refuse(message, "out of memory: a smaller cache= may help");
 }
 
 static int connect_target(struct encsan *v, const struct encsan_options *o, char *message)
@@ -364,6 +380,7 @@ void encsan_get_stats(struct encsan *v, struct encsan_stats *stats)
     stats->retained_bytes = v->retained_blocks * ENCSAN_BLOCK_BYTES;
     stats->depth = v->depth;
     stats->in_flight = v->depth - v->write_slot_count;
+    stats->readahead = v->ahead_window;
     volume_unlock(v);
 }
 
@@ -399,6 +416,7 @@ static void enqueue(struct encsan *v, struct request *r)
     switch (r->kind) {
     case REQUEST_READ:
         v->stats.bytes_read += r->blocks * ENCSAN_BLOCK_BYTES;
+        readahead_note(v, r);
         TAILQ_INSERT_TAIL(&v->reads_queued, r, queue);
         break;
     case REQUEST_FLUSH:
@@ -444,6 +462,14 @@ void encsan_read_async(struct encsan *v, void *buf, size_t count, uint64_t offse
                        encsan_done *done, void *opaque)
 {
     submit(v, (struct request){.kind = REQUEST_READ, .out = buf, .done = done, .opaque = opaque},
+           count, offset);
+}
+
+void encsan_read_stream_async(struct encsan *v, void *buf, size_t count, uint64_t offset,
+                              uint64_t end, encsan_done *done, void *opaque)
+{
+    submit(v, (struct request){.kind = REQUEST_READ, .out = buf, .done = done, .opaque = opaque,
+                               .stream_end = end / ENCSAN_BLOCK_BYTES},
            count, offset);
 }
 

@@ -15,6 +15,9 @@
 
 #include "data.h"
 
+/* How far a range's last run is looked at beyond it: more than is ever read ahead. */
+#define STREAM_BLOCKS 4096
+
 struct read_request {
     struct fs *fs;
     struct inode *inode;
@@ -78,8 +81,10 @@ static void read_part_of_block(struct read_request *r, uint64_t at, size_t count
     encsan_read_async(r->fs->volume, b->block, BLOCK, disk, bounce_done, b);
 }
 
-/* A written run: [at, end) in the file, of which `at` lies at disk offset `disk`. */
-static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t disk)
+/* A written run: [at, end) in the file, of which `at` lies at disk offset `disk`;
+ * the file goes on there up to `disk_end`. */
+static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t disk,
+                     uint64_t disk_end)
 {
     uint64_t end_of_buf = r->offset + r->capacity, whole;
 
@@ -97,7 +102,8 @@ static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t
         whole = end / BLOCK * BLOCK;
     if (at < whole) {
         atomic_fetch_add(&r->parts, 1);
-        encsan_read_async(r->fs->volume, r->buf + (at - r->offset), whole - at, disk, part_done, r);
+        encsan_read_stream_async(r->fs->volume, r->buf + (at - r->offset), whole - at, disk,
+                                 disk_end, part_done, r);
         disk += whole - at;
         at = whole;
     }
@@ -105,11 +111,12 @@ static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t
         read_part_of_block(r, at, end - at, disk);
 }
 
-/* The runs that hold the range, which is cut at the end of the file. */
+/* The runs that hold the range, which is cut at the end of the file; the last
+ * one may reach beyond the range. */
 static int map_range(struct read_request *r, GArray *runs)
 {
     struct fs *fs = r->fs;
-    uint64_t size, block = r->offset / BLOCK, end;
+    uint64_t size, block = r->offset / BLOCK, end, file_end;
     struct extent_run run;
     int error = 0;
 
@@ -117,8 +124,9 @@ static int map_range(struct read_request *r, GArray *runs)
     size = inode_size(r->inode);
     r->got = r->offset >= size ? 0 : MIN(r->capacity, size - r->offset);
     end = (r->offset + r->got + BLOCK - 1) / BLOCK;
+    file_end = MIN((size + BLOCK - 1) / BLOCK, end + STREAM_BLOCKS);
     while (!error && r->got && block < end) {
-        error = alloc_map(fs, r->inode, block, end - block, &run);
+        error = alloc_map(fs, r->inode, block, file_end - block, &run);
         if (error)
             break;
         g_array_append_val(runs, run);
@@ -158,7 +166,8 @@ void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint
         if (run->hole || run->unwritten)
             memset(r->buf + (at - offset), 0, end - at);
         else
-            read_run(r, at, end, run->physical * BLOCK + (at - run->logical * BLOCK));
+            read_run(r, at, end, run->physical * BLOCK + (at - run->logical * BLOCK),
+                     (run->physical + run->count) * BLOCK);
     }
     g_array_free(runs, TRUE);
     part_done(r, 0);

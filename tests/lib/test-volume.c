@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -53,6 +54,12 @@ static char *read_url(int fd)
     return g_strdup(line);
 }
 
+/* An assertion that fails must not leave a target behind. */
+static void die_with_us(gpointer data)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 static void target_start(struct target *t)
 {
     g_autofree char *key = g_base64_encode(bob_private, 32);
@@ -69,7 +76,7 @@ static void target_start(struct target *t)
     char *argv[] = {getenv("ENCSAN_TARGET"), "--listen", "127.0.0.1:0", "--name",
                     "iqn.2026-11.org.encsan:volume", "--key", key_file, "--allow", allow,
                     "--lun", lun, "--suite", "3des", "--suite", "null", NULL};
-    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &t->pid,
+    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, die_with_us, NULL, &t->pid,
                              NULL, &t->out, NULL, &error);
     g_assert_no_error(error);
     t->url = read_url(t->out);
@@ -271,6 +278,87 @@ static void test_barrier(void)
     target_stop(&t);
 }
 
+/* ---- streams ---- */
+
+struct wait {
+    GMutex lock;
+    GCond cond;
+    bool ended;
+    int error;
+};
+
+static void wait_ended(void *opaque, int error)
+{
+    struct wait *w = opaque;
+
+    g_mutex_lock(&w->lock);
+    w->ended = true;
+    w->error = error;
+    g_cond_signal(&w->cond);
+    g_mutex_unlock(&w->lock);
+}
+
+static int read_stream(struct encsan *v, void *buf, size_t count, uint64_t offset)
+{
+    struct wait w = {.ended = false};
+
+    encsan_read_stream_async(v, buf, count, offset, VOLUME_BYTES, wait_ended, &w);
+    g_mutex_lock(&w.lock);
+    while (!w.ended)
+        g_cond_wait(&w.cond, &w.lock);
+    g_mutex_unlock(&w.lock);
+    return w.error;
+}
+
+static uint64_t reads_sent(struct encsan *v)
+{
+    struct encsan_stats stats;
+
+    encsan_get_stats(v, &stats);
+    return stats.reads_sent;
+}
+
+/* Small reads, one after another, become few large ones; others stay what they are. */
+static void test_readahead(void)
+{
+    const unsigned blocks = 2048;
+    struct target t = {0};
+    g_autofree uint8_t *data = g_malloc(blocks * BLOCK);
+    uint8_t buf[BLOCK];
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    struct encsan *v = open_volume(&o);
+    fill(data, blocks * BLOCK, 5);
+    g_assert_cmpint(encsan_write(v, data, blocks * BLOCK, 0, 0), ==, 0);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+
+    v = open_volume(&o);
+    for (unsigned i = 0; i < blocks; i++) {
+        g_assert_cmpint(read_stream(v, buf, BLOCK, (uint64_t)i * BLOCK), ==, 0);
+        g_assert_cmpmem(buf, BLOCK, data + (size_t)i * BLOCK, BLOCK);
+    }
+    g_assert_cmpuint(reads_sent(v), <, blocks / 32 + 2 + 64); /* whole segments, and a window beyond */
+
+    g_assert_cmpint(encsan_close(v), ==, 0);
+
+    v = open_volume(&o);
+    for (unsigned i = 0; i < 100; i++) { /* backwards, and in strides */
+        g_assert_cmpint(read_stream(v, buf, BLOCK, (8192 - i * 3) * (uint64_t)BLOCK), ==, 0);
+        g_assert_cmpint(read_stream(v, buf, BLOCK, (10000 + i * 3) * (uint64_t)BLOCK), ==, 0);
+    }
+    g_assert_cmpuint(reads_sent(v), ==, 200);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+
+    o.readahead = ENCSAN_NO_READAHEAD;
+    v = open_volume(&o);
+    for (unsigned i = 0; i < 100; i++)
+        g_assert_cmpint(read_stream(v, buf, BLOCK, (uint64_t)i * BLOCK), ==, 0);
+    g_assert_cmpuint(reads_sent(v), ==, 100);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
 /* ---- random overlapping requests of several threads against an array ---- */
 
 #define MODEL_THREADS 3
@@ -313,6 +401,27 @@ static void act(struct actor *a, GRand *r, uint8_t *buf)
     }
 }
 
+/* A reader that goes on and on, while what lies before it is written here and there. */
+static void act_as_stream(struct actor *a, GRand *r, uint8_t *buf)
+{
+    uint64_t block = (uint64_t)g_rand_int_range(r, 0, MODEL_BLOCKS);
+
+    for (int i = 0; i < 40 && block < MODEL_BLOCKS; i++) {
+        uint64_t most = (uint64_t)g_rand_int_range(r, 1, 17);
+        uint64_t blocks = MIN(MODEL_BLOCKS - block, most);
+        uint64_t at = (uint64_t)g_rand_int_range(r, (gint32)block, MODEL_BLOCKS);
+
+        g_assert_cmpint(read_stream(a->volume, buf, blocks * BLOCK, (a->first_block + block) * BLOCK), ==, 0);
+        g_assert_cmpmem(buf, blocks * BLOCK, a->model + block * BLOCK, blocks * BLOCK);
+        block += blocks;
+        if (i % 4 == 0) {
+            fill(buf, BLOCK, g_rand_int(r));
+            g_assert_cmpint(encsan_write(a->volume, buf, BLOCK, (a->first_block + at) * BLOCK, 0), ==, 0);
+            memcpy(a->model + at * BLOCK, buf, BLOCK);
+        }
+    }
+}
+
 static gpointer actor_thread(gpointer data)
 {
     struct actor *a = data;
@@ -320,7 +429,10 @@ static gpointer actor_thread(gpointer data)
     g_autofree uint8_t *buf = g_malloc(128 * BLOCK);
 
     for (int i = 0; i < MODEL_OPS; i++)
-        act(a, r, buf);
+        if (i % 16 == 15)
+            act_as_stream(a, r, buf);
+        else
+            act(a, r, buf);
     g_rand_free(r);
     return NULL;
 }
@@ -418,6 +530,7 @@ int main(int argc, char **argv)
     g_test_add_func("/volume/refusals", test_refusals);
     g_test_add_func("/volume/zero-and-discard", test_zero_and_discard);
     g_test_add_func("/volume/barrier", test_barrier);
+    g_test_add_func("/volume/readahead", test_readahead);
     g_test_add_func("/volume/model", test_model);
     g_test_add_func("/volume/stream", test_stream);
     g_test_add_func("/volume/lost-target", test_lost_target);

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Reading ahead of sequential readers, so that one does not wait a round trip
+ * for each request: the mirror of sealing ahead. The volume's lock is held
+ * throughout.
+ *
+ * A read that starts where an earlier one ended makes a stream; from then on
+ * the stream is asked for up to a window beyond its reader, but never beyond
+ * the end that the reader named. Other reads cost nothing here.
+ *
+ * The states of an `ahead`, which has the memory of one segment:
+ *
+ *   FREE   on ahead_free.
+ *   ASKED  in the tree `ahead`; a read_piece fills its memory; reads of its
+ *          blocks wait on `waiters`.
+ *   READY  in the tree and on ahead_ready, oldest first; its bytes are what
+ *          the disk, or a later write, has: whoever stages a write drops it.
+ *
+ * The window is one for the volume, as the line is one. It grows by a segment
+ * with each answer that a reader waited for, and shrinks when answers take
+ * much longer than the fastest did: then it only adds queueing.
+ */
+#include "pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define WINDOW_MIN 2
+#define WINDOW_START 4
+#define NEAR_SEGMENTS 8 /* requests of one reader may overtake each other by so much */
+#define SLOTS_KEPT 8    /* for reads that somebody waits for */
+#define QUEUEING_US 5000 /* not worth a smaller window */
+#define FASTEST_DECAY 1024 /* a share by which the fastest answer ages, as routes change */
+
+struct ahead_wait {
+    TAILQ_ENTRY(ahead_wait) queue;
+    struct encsan *volume;
+    struct request *request;
+    uint64_t lba, blocks;
+    uint8_t *out;
+};
+
+static int ahead_compare(struct ahead *a, struct ahead *b)
+{
+    return a->lba < b->lba ? -1 : a->lba > b->lba;
+}
+
+RB_PROTOTYPE(ahead_tree, ahead, by_lba, ahead_compare)
+RB_GENERATE(ahead_tree, ahead, by_lba, ahead_compare)
+
+int readahead_init(struct encsan *v)
+{
+    size_t bytes = v->segment_blocks * ENCSAN_BLOCK_BYTES;
+
+    RB_INIT(&v->ahead);
+    TAILQ_INIT(&v->ahead_free);
+    TAILQ_INIT(&v->ahead_ready);
+    v->ahead_window = v->ahead_fixed ? v->ahead_fixed : WINDOW_START;
+    if (v->ahead_count == 0)
+        return 0;
+    v->aheads = calloc(v->ahead_count, sizeof *v->aheads);
+    v->ahead_memory = mmap(NULL, v->ahead_count * bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (!v->aheads || v->ahead_memory == MAP_FAILED)
+        return -1;
+    for (unsigned i = 0; i < v->ahead_count; i++) {
+        v->aheads[i].data = v->ahead_memory + i * bytes;
+        TAILQ_INIT(&v->aheads[i].waiters);
+        TAILQ_INSERT_TAIL(&v->ahead_free, &v->aheads[i], queue);
+    }
+    return 0;
+}
+
+void readahead_free(struct encsan *v)
+{
+    if (v->ahead_memory && v->ahead_memory != MAP_FAILED)
+        munmap(v->ahead_memory, v->ahead_count * v->segment_blocks * ENCSAN_BLOCK_BYTES);
+    free(v->aheads);
+}
+
+/* The first that has a block in [lba, lba + blocks). */
+static struct ahead *ahead_overlap(struct encsan *v, uint64_t lba, uint64_t blocks)
+{
+    struct ahead key = {.lba = lba};
+    struct ahead *next = RB_NFIND(ahead_tree, &v->ahead, &key);
+    struct ahead *previous = next ? RB_PREV(ahead_tree, &v->ahead, next) : RB_MAX(ahead_tree, &v->ahead);
+
+    if (previous && previous->lba + previous->blocks > lba)
+        return previous;
+    return next && next->lba < lba + blocks ? next : NULL;
+}
+
+static void release(struct encsan *v, struct ahead *a)
+{
+    RB_REMOVE(ahead_tree, &v->ahead, a);
+    if (a->ready)
+        TAILQ_REMOVE(&v->ahead_ready, a, queue);
+    TAILQ_INSERT_HEAD(&v->ahead_free, a, queue);
+}
+
+void readahead_drop(struct encsan *v, uint64_t lba, uint64_t blocks)
+{
+    struct ahead *a, *next;
+
+    for (a = ahead_overlap(v, lba, blocks); a && a->lba < lba + blocks; a = next) {
+        next = RB_NEXT(ahead_tree, &v->ahead, a);
+        if (a->ready) /* an ASKED one gets the new bytes when its answer comes */
+            release(v, a);
+    }
+}
+
+/* ---- reads that find their blocks here ---- */
+
+static void copy_out(struct encsan *v, struct ahead *a, uint64_t lba, uint64_t blocks, uint8_t *out)
+{
+    memcpy(out, a->data + (lba - a->lba) * ENCSAN_BLOCK_BYTES, blocks * ENCSAN_BLOCK_BYTES);
+    a->taken += blocks;
+    if (a->ready && a->taken >= a->blocks) /* a sequential reader does not come back */
+        release(v, a);
+}
+
+enum readahead_found readahead_find(struct encsan *v, struct request *r, uint64_t lba,
+                                    uint64_t *blocks, uint8_t *out)
+{
+    struct ahead *a = ahead_overlap(v, lba, *blocks);
+    struct ahead_wait *w;
+
+    if (!a)
+        return READAHEAD_NOTHING;
+    if (a->lba > lba) { /* the blocks before it are read alone */
+        *blocks = a->lba - lba;
+        return READAHEAD_NOTHING;
+    }
+    if (a->lba + a->blocks - lba < *blocks)
+        *blocks = a->lba + a->blocks - lba;
+    if (a->ready) {
+        copy_out(v, a, lba, *blocks, out);
+        return READAHEAD_COPIED;
+    }
+    w = malloc(sizeof *w);
+    if (!w)
+        return READAHEAD_NOTHING; /* it is read twice then */
+    *w = (struct ahead_wait){.volume = v, .request = r, .lba = lba, .blocks = *blocks, .out = out};
+    TAILQ_INSERT_TAIL(&a->waiters, w, queue);
+    return READAHEAD_WAITS;
+}
+
+static void adapt_window(struct encsan *v, uint64_t took_us, bool waited_for)
+{
+    uint64_t fastest = v->ahead_fastest_us + v->ahead_fastest_us / FASTEST_DECAY;
+
+    if (fastest == 0 || took_us < fastest)
+        fastest = took_us;
+    v->ahead_fastest_us = fastest;
+    if (v->ahead_fixed)
+        return;
+    if (took_us > 2 * fastest + QUEUEING_US) {
+        if (v->ahead_window > WINDOW_MIN)
+            v->ahead_window--;
+    } else if (waited_for && took_us < fastest + fastest / 2 + QUEUEING_US / 2) {
+        if (v->ahead_window < v->ahead_count)
+            v->ahead_window++;
+    }
+}
+
+static void read_alone_done(void *opaque, int error)
+{
+    struct ahead_wait *w = opaque;
+    struct encsan *v = w->volume;
+
+    volume_lock(v);
+    read_part_ended(v, w->request, error);
+    volume_unlock(v);
+    free(w);
+}
+
+/* What was read ahead for it has failed, perhaps for the sake of another block. */
+static void read_alone(struct encsan *v, struct ahead_wait *w, int error)
+{
+    struct request *r = v->error ? NULL : calloc(1, sizeof *r);
+
+    if (!r) {
+        read_part_ended(v, w->request, error);
+        free(w);
+        return;
+    }
+    *r = (struct request){.kind = REQUEST_READ,
+                          .lba = w->lba,
+                          .blocks = w->blocks,
+                          .out = w->out,
+                          .done = read_alone_done,
+                          .opaque = w};
+    TAILQ_INSERT_TAIL(&v->reads_queued, r, queue);
+}
+
+static void end_waiters(struct encsan *v, struct ahead *a)
+{
+    struct ahead_wait *w;
+
+    while ((w = TAILQ_FIRST(&a->waiters))) {
+        TAILQ_REMOVE(&a->waiters, w, queue);
+        copy_out(v, a, w->lba, w->blocks, w->out);
+        read_part_ended(v, w->request, 0);
+        free(w);
+    }
+}
+
+void readahead_answered(struct encsan *v, struct ahead *a, uint64_t took_us, int error)
+{
+    struct ahead_wait *w;
+
+    if (error) {
+        release(v, a);
+        while ((w = TAILQ_FIRST(&a->waiters))) {
+            TAILQ_REMOVE(&a->waiters, w, queue);
+            read_alone(v, w, error);
+        }
+        return;
+    }
+    if (a->blocks == v->segment_blocks)
+        adapt_window(v, took_us, !TAILQ_EMPTY(&a->waiters));
+    end_waiters(v, a);
+    a->ready = true;
+    TAILQ_INSERT_TAIL(&v->ahead_ready, a, queue);
+    if (a->taken >= a->blocks)
+        release(v, a);
+}
+
+/* ---- streams ---- */
+
+static struct stream *find_stream(struct encsan *v, const struct request *r)
+{
+    struct stream *oldest = &v->streams[0];
+    uint64_t near = NEAR_SEGMENTS * v->segment_blocks;
+
+    for (unsigned i = 0; i < STREAMS; i++) {
+        struct stream *s = &v->streams[i];
+
+        if (s->read_number && r->lba == s->next)
+            return s;
+        if (s->sequential && r->lba < s->ahead + near && r->lba + near > s->next)
+            return s;
+        if (s->read_number < oldest->read_number)
+            oldest = s;
+    }
+    *oldest = (struct stream){.next = UINT64_MAX};
+    return oldest;
+}
+
+void readahead_note(struct encsan *v, const struct request *r)
+{
+    uint64_t end = r->lba + r->blocks;
+    struct stream *s;
+
+    if (v->ahead_count == 0 || r->stream_end <= end)
+        return;
+    s = find_stream(v, r);
+    if (s->next == r->lba)
+        s->sequential = true;
+    if (s->next == UINT64_MAX || end > s->next)
+        s->next = end;
+    if (s->ahead < s->next)
+        s->ahead = s->next;
+    s->end = r->stream_end < v->blocks ? r->stream_end : v->blocks;
+    s->read_number = ++v->stream_reads;
+}
+
+/* Room for one more segment; the oldest that nobody fetched makes it where it must. */
+static struct ahead *take_free(struct encsan *v)
+{
+    struct ahead *a = TAILQ_FIRST(&v->ahead_free);
+
+    if (!a && (a = TAILQ_FIRST(&v->ahead_ready)))
+        release(v, a);
+    if (a)
+        TAILQ_REMOVE(&v->ahead_free, a, queue);
+    return a;
+}
+
+static bool ask_next(struct encsan *v, struct stream *s)
+{
+    struct ahead *there = ahead_overlap(v, s->ahead, 1), *a;
+    uint64_t blocks = s->end - s->ahead;
+
+    if (there) { /* another stream's, or an earlier reader's */
+        s->ahead = there->lba + there->blocks;
+        return true;
+    }
+    if (blocks > v->segment_blocks)
+        blocks = v->segment_blocks;
+    there = ahead_overlap(v, s->ahead, blocks);
+    if (there)
+        blocks = there->lba - s->ahead;
+    a = take_free(v);
+    if (!a)
+        return false;
+    a->lba = s->ahead;
+    a->blocks = blocks;
+    a->taken = 0;
+    a->ready = false;
+    RB_INSERT(ahead_tree, &v->ahead, a);
+    s->ahead += blocks;
+    read_for_ahead(v, a);
+    return true;
+}
+
+/* The next one that is asked for is the one whose reader will need it first. */
+static struct stream *neediest(struct encsan *v)
+{
+    uint64_t least = v->ahead_window * v->segment_blocks;
+    struct stream *found = NULL;
+
+    for (unsigned i = 0; i < STREAMS; i++) {
+        struct stream *s = &v->streams[i];
+
+        if (s->sequential && s->ahead < s->end && s->ahead - s->next < least) {
+            least = s->ahead - s->next;
+            found = s;
+        }
+    }
+    return found;
+}
+
+void readahead_pump(struct encsan *v)
+{
+    struct stream *s;
+
+    if (v->ahead_count == 0 || v->error)
+        return;
+    while (v->reads_free_count > SLOTS_KEPT && (s = neediest(v)))
+        if (!ask_next(v, s))
+            return;
+}
