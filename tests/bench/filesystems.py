@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The file systems that are compared. Each has start(), which makes the far end
 with an empty store, mount(folder) and umount(), which leave nothing cached at
-the near end, stop(), and pids(end) for what it costs."""
+the near end, and stop()."""
 
 import secrets
 import subprocess
+from pathlib import Path
 
 import bench
 import tunnels
@@ -15,7 +16,9 @@ PORT = 3260
 
 
 def mounted(folder):
-    return subprocess.run(["mountpoint", "-q", str(folder)], check=False).returncode == 0
+    """Also where the daemon has died, which stat(2), and so mountpoint(1), fails on."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    return str(folder) in (line.split()[4] for line in lines)
 
 
 def shell(*argv):
@@ -25,16 +28,16 @@ def shell(*argv):
     return done.stdout.strip()
 
 
+def last_line(text):
+    return (text.strip().splitlines() or ["it ended without a word"])[-1]
+
+
 class Peer:
     packages = ()
     near = far = None  # the processes of either end
 
     def __init__(self, place):
         self.place, self.folder = place, None
-
-    def pids(self, end):
-        process = self.near if end == "near" else self.far
-        return [process.pid] if process else []
 
     def clear(self, folder):
         """Empties the store again; it is not mounted."""
@@ -45,19 +48,28 @@ class Peer:
     def stop(self):
         if self.folder and mounted(self.folder):
             subprocess.run(["umount", "-l", str(self.folder)], check=False)
-        for process in (self.near, self.far):
-            if process:
-                self.place.stop(process)
+        if self.near:
+            self.place.stop(self.near)
+        if self.far:
+            self.end_far()
         self.near = self.far = self.folder = None
+
+    def end_far(self):
+        self.place.stop(self.far)
 
     def wait_for_mount(self, process, log):
         bench.wait_until(self.name, lambda: mounted(self.folder) or process.poll() is not None, 30)
         if process.poll() is not None:
-            raise bench.Unavailable(f"{self.name}: {self.place.log(log).strip()}")
+            raise bench.Unavailable(f"{self.name}: {last_line(self.place.log(log))}")
 
     def wait_for_end(self, process, log):
         if process.wait(300) != 0:
-            raise bench.Unavailable(f"{self.name}: {self.place.log(log).strip()}")
+            raise bench.Unavailable(f"{self.name}: {last_line(self.place.log(log))}")
+
+    def wait_for_port(self, port, log):
+        bench.wait_until(self.name, lambda: port in listening(self.place) or self.far.poll() is not None)
+        if self.far.poll() is not None:
+            raise bench.Unavailable(f"{self.name}: {last_line(self.place.log(log))}")
 
 
 class Encsanfs(Peer):
@@ -151,7 +163,7 @@ class BlockPeer(Peer):
 
     def mount(self, folder):
         self.folder = folder
-        image = self.place.work / f"{self.name}.image"
+        self.image = image = self.place.work / f"{self.name}.image"
         image.touch()
         log = f"{self.name}.qemu.log"
         objects, blockdev = self.qemu()
@@ -160,13 +172,30 @@ class BlockPeer(Peer):
                      "--export", f"type=fuse,id=export,node-name=disk,mountpoint={image},writable=on"], log)
         bench.wait_until(self.name, lambda: mounted(image) or self.near.poll() is not None, 30)
         if self.near.poll() is not None:
-            raise bench.Unavailable(f"{self.name}: {self.place.log(log).strip()}")
+            raise bench.Unavailable(f"{self.name}: {last_line(self.place.log(log))}")
         shell("mount", "-o", "loop,noinit_itable", image, folder)
 
     def umount(self):
         shell("umount", self.folder)  # the kernel writes all of it back first; the loop device goes with it
         self.place.stop(self.near, 120)
         self.near = None
+
+    def stop(self):
+        """ext4 first: it writes to the far end while it is unmounted, and without
+        one qemu would try again and again, and umount wait for ever. Where the far
+        end is gone already, the end of qemu turns that into an I/O error."""
+        if self.folder and mounted(self.folder):
+            with subprocess.Popen(["umount", "-l", str(self.folder)]) as umount:
+                try:
+                    umount.wait(20)
+                except subprocess.TimeoutExpired:
+                    self.near.kill()
+        if self.near:
+            self.place.stop(self.near)
+        if self.image and mounted(self.image):
+            subprocess.run(["umount", "-l", str(self.image)], check=False)
+        self.near = None
+        super().stop()
 
 
 class Nbdkit(BlockPeer):
@@ -180,7 +209,7 @@ class Nbdkit(BlockPeer):
         self.format(disk)
         self.far = self.place.start("far", ["nbdkit", "-f", "-i", bench.FAR_ADDRESS, "-p", PORT + 3, "--tls=require",
                                             f"--tls-psk={keys}/keys.psk", "file", disk], "nbdkit.log")
-        bench.wait_until("nbdkit", lambda: PORT + 3 in listening(self.place), 10)
+        self.wait_for_port(PORT + 3, "nbdkit.log")
 
     def qemu(self):
         return (["--object", f"tls-creds-psk,id=tls,endpoint=client,dir={self.place.work}/psk,username=encsan"],
@@ -191,7 +220,6 @@ class Iscsi(BlockPeer):
     """tgtd, in the clear or through a tunnel."""
 
     packages = ("tgt", "qemu-system-common", "qemu-block-extra")
-    control = PORT  # number of tgtd's control socket
     iqn = "iqn.2026-11.org.encsan:tgt"
 
     def __init__(self, place, tunnel=None):
@@ -209,7 +237,7 @@ class Iscsi(BlockPeer):
         shell("mkdir", "-p", "/run/tgtd")
         self.far = self.place.start("far", ["tgtd", "-f", "-C", self.number, "--iscsi",
                                             f"portal={self.tunnel.listen}:{self.port}"], f"{self.name}.tgtd.log")
-        bench.wait_until("tgtd", lambda: self.port in listening(self.place), 10)
+        self.wait_for_port(self.port, f"{self.name}.tgtd.log")
         for words in (["--mode", "target", "--op", "new", "--tid", "1", "-T", self.iqn],
                       ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "-b", disk],
                       ["--mode", "target", "--op", "bind", "--tid", "1", "-I", "ALL"]):
@@ -219,12 +247,11 @@ class Iscsi(BlockPeer):
         return [], (f"driver=iscsi,transport=tcp,portal={self.tunnel.connect}:{self.port},"
                     f"target={self.iqn},lun=1")
 
-    def pids(self, end):
-        return [*super().pids(end), *self.tunnel.pids(end)]
+    def end_far(self):
+        self.far.kill()  # with a target defined, tgtd does not heed SIGTERM
+        super().end_far()
 
     def stop(self):
-        if self.far:
-            self.far.kill()  # with a target defined, tgtd does not heed SIGTERM
         super().stop()
         self.tunnel.stop()
 

@@ -20,6 +20,12 @@ class Tunnel:
         self.place, self.processes = place, {}
 
     def start(self):
+        try:
+            self.open()
+        except (OSError, RuntimeError, subprocess.SubprocessError) as why:
+            raise bench.Unavailable(f"{self.name}: {str(why).strip().splitlines()[-1]}") from why
+
+    def open(self):
         pass
 
     def stop(self):
@@ -64,7 +70,7 @@ class WireGuard(Tunnel):
     inner = {"near": "10.89.0.1", "far": "10.89.0.2"}
     listen = connect = inner["far"]
 
-    def start(self):
+    def open(self):
         keys = {end: self.place.run(end, ["wg", "genkey"]).strip() for end in ENDS}
         for end in ENDS:
             key = self.place.work / f"wireguard.{end}.key"
@@ -105,7 +111,7 @@ class Stunnel(Tunnel):
     listen = connect = "127.0.0.1"
     tls_port = PORT + 40
 
-    def start(self):
+    def open(self):
         work = self.place.work
         self.place.run("far", ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                                "-nodes", "-subj", "/CN=encsan-bench", "-days", "2", "-keyout", work / "stunnel.key",
@@ -139,7 +145,7 @@ class IPsec(Tunnel):
     inner = {"near": "10.88.0.1", "far": "10.88.0.2"}
     listen = connect = inner["far"]
 
-    def start(self):
+    def open(self):
         plugin = "kernel-netlink" if self.kernel_has_esp() else "kernel-libipsec kernel-netlink"
         for end in ENDS:
             self.place.run(end, ["ip", "address", "add", f"{self.inner[end]}/32", "dev", "lo"])
