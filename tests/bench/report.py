@@ -24,13 +24,13 @@ from collections import defaultdict, namedtuple
 # Depths run from light to dark blue; the others are Okabe-Ito colours, safe for colour-blind eyes.
 SYSTEMS = {
     "none": ("iSCSI, no encryption", "#000000", 1),
-    "auto": ("auto", "#d55e00", 13),
+    "auto": ("OP-auto", "#d55e00", 13),
     "op10": ("OP-10", "#08306b", 5),
     "op8": ("OP-8", "#1c5fa8", 7),
     "op6": ("OP-6", "#3a8ac9", 9),
     "op4": ("OP-4", "#65b0dd", 11),
     "op2": ("OP-2", "#92cbe6", 15),
-    "sync": ("sync", "#7f7f7f", 2),
+    "sync": ("no optimisation", "#7f7f7f", 2),
     "wireguard": ("WireGuard", "#009e73", 4),
     "ipsec": ("IPsec", "#aa3377", 6),
     "stunnel": ("stunnel", "#c08a00", 8),
@@ -285,7 +285,7 @@ class Paper:
         self.finish(name, lines, f"Write throughput by block size, {delay} ms one-way delay",
                     f"Sequential writes with {delay} ms one-way delay, median of the rounds in MB/s"
                     " (10⁶ bytes); bars show lowest to highest. OP-n keeps n segments sealed ahead"
-                    " or in flight, auto chooses the depth itself, sync encrypts without"
+                    " or in flight, OP-auto chooses the depth itself, “no optimisation” encrypts without"
                     " running ahead. More is better.",
                     ("block size (bytes)", "throughput (MB/s)"), xtics)
 
@@ -347,12 +347,12 @@ class Paper:
                     enumerate(delays) if (self.suite, BLOCK, d, depth) in self.model]
             seen = [p for i, d in enumerate(delays)
                     for p in self.spread(i, system, BLOCK, d, "mb_per_s")]
-            name = f"OP-{depth}" if depth > 1 else "sync (n = 1)"
+            name = f"OP-{depth}" if depth > 1 else "no optimisation (n = 1)"
             lines.append(Line(f"{name}, model", colour, 0, said, "lines lw 2"))
             lines.append(Line(f"{name}, measured", colour, point, seen, "points lw 2"))
         self.finish("fig15", lines, "Model and measurement, 128 KiB blocks",
                     "Lines: what the model predicts for n = 1, 2, 4, 6, 8, 10. Points: what was"
-                    " measured (sync stands for n = 1), median of the rounds, bars lowest to"
+                    " measured (without optimisation: n = 1), median of the rounds, bars lowest to"
                     " highest. Logarithmic throughput axis.",
                     ("one-way delay (ms)", "throughput (MB/s)"),
                     [(f"{d:g}", i) for i, d in enumerate(delays)], log=True)
@@ -377,7 +377,7 @@ class Paper:
             lines.append(Line(label, colour, (7, 5, 9)[len(lines)], points, "linespoints lw 2"))
             auto = self.spread(0, "auto", BLOCK, d, "mb_per_s", base[0][1])
             if auto:
-                marks.append((f"{d:g} ms, auto", colour, auto[0][1]))
+                marks.append((f"{d:g} ms, OP-auto", colour, auto[0][1]))
         if not lines:
             return
         top = 2 ** math.ceil(math.log2(top * 1.1))
@@ -390,7 +390,7 @@ class Paper:
         self.finish("fig16", lines, "Gain with depth, 128 KiB blocks",
                     "Throughput divided by that of OP-2 at the same delay, by depth n (n = 1 is"
                     " sync). Dashed grey: the ideal, n/2. Dotted vertical: n*, the depth at which"
-                    " the model expects the pipeline to be full. Horizontal: auto, which"
+                    " the model expects the pipeline to be full. Horizontal: OP-auto, which"
                     " chooses its depth itself. Both axes are logarithmic.",
                     ("depth n", "throughput / OP-2"), xtics, extra, log=True, marks=marks)
 
