@@ -18,6 +18,10 @@
 /* How far a range's last run is looked at beyond it: more than is ever read ahead. */
 #define STREAM_BLOCKS 4096
 
+/* A file up to here is small; its neighbours are read ahead up to there. */
+#define SMALL_FILE_BYTES (64u << 10)
+#define NEIGHBOURS_BYTES (512u << 10)
+
 struct read_request {
     struct fs *fs;
     struct inode *inode;
@@ -82,7 +86,7 @@ static void read_part_of_block(struct read_request *r, uint64_t at, size_t count
 }
 
 /* A written run: [at, end) in the file, of which `at` lies at disk offset `disk`;
- * the file goes on there up to `disk_end`. */
+ * the reader may go on there up to `disk_end`. */
 static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t disk,
                      uint64_t disk_end)
 {
@@ -136,6 +140,16 @@ static int map_range(struct read_request *r, GArray *runs)
     return error;
 }
 
+/* Small files lie side by side in the order in which they were written, and are
+ * often read in that order: then a stream goes on from one to the next. */
+static uint64_t stream_end(const struct read_request *r, const struct extent_run *run)
+{
+    uint64_t end = (run->physical + run->count) * BLOCK;
+    bool small = run->logical == 0 && run->count * BLOCK <= SMALL_FILE_BYTES;
+
+    return r->offset == 0 && small ? end + NEIGHBOURS_BYTES : end;
+}
+
 void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint64_t offset,
                void (*done)(void *opaque, int error, size_t got), void *opaque)
 {
@@ -167,7 +181,7 @@ void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint
             memset(r->buf + (at - offset), 0, end - at);
         else
             read_run(r, at, end, run->physical * BLOCK + (at - run->logical * BLOCK),
-                     (run->physical + run->count) * BLOCK);
+                     stream_end(r, run));
     }
     g_array_free(runs, TRUE);
     part_done(r, 0);

@@ -75,7 +75,7 @@ class Material:
                 out.write(noise.randbytes(1 << 20))
         with tarfile.open(self.tar, "w") as archive:
             for i in range(files):
-                member = tarfile.TarInfo(f"tree/{i % 40:02}/file{i:04}")
+                member = tarfile.TarInfo(f"tree/{i * 40 // files:02}/file{i:04}")
                 member.size = noise.randrange(512, 20 << 10)
                 archive.addfile(member, BytesIO(noise.randbytes(member.size)))
 

@@ -284,8 +284,8 @@ class Paper:
                  for s in self.systems]
         self.finish(name, lines, f"Write throughput by block size, {delay} ms one-way delay",
                     f"Sequential writes with {delay} ms one-way delay, median of the rounds in MB/s"
-                    " (10⁶ bytes); bars show lowest to highest. OP-n keeps n segments sealed ahead"
-                    " or in flight, OP-auto chooses the depth itself, “no optimisation” encrypts without"
+                    " (10⁶ bytes); bars show lowest to highest. OP-n keeps n blocks sealed ahead"
+                    " or in flight (8 MiB at most), OP-auto chooses the depth itself, “no optimisation” encrypts without"
                     " running ahead. More is better.",
                     ("block size (bytes)", "throughput (MB/s)"), xtics)
 
@@ -389,7 +389,7 @@ class Paper:
         extra += ["set logscale x", f"set xrange [0.9:{top}]"]
         self.finish("fig16", lines, "Gain with depth, 128 KiB blocks",
                     "Throughput divided by that of OP-2 at the same delay, by depth n (n = 1 is"
-                    " sync). Dashed grey: the ideal, n/2. Dotted vertical: n*, the depth at which"
+                    " without optimisation). Dashed grey: the ideal, n/2. Dotted vertical: n*, the depth at which"
                     " the model expects the pipeline to be full. Horizontal: OP-auto, which"
                     " chooses its depth itself. Both axes are logarithmic.",
                     ("depth n", "throughput / OP-2"), xtics, extra, log=True, marks=marks)

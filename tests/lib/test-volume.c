@@ -3,6 +3,7 @@
  * libencsan through its public header alone, against a real encsan-target.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -280,9 +281,9 @@ static void test_barrier(void)
 
 /* ---- streams ---- */
 
-struct wait {
-    GMutex lock;
-    GCond cond;
+struct wait { /* not GLib's: ThreadSanitizer knows only pthreads */
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
     bool ended;
     int error;
 };
@@ -291,22 +292,22 @@ static void wait_ended(void *opaque, int error)
 {
     struct wait *w = opaque;
 
-    g_mutex_lock(&w->lock);
+    pthread_mutex_lock(&w->lock);
     w->ended = true;
     w->error = error;
-    g_cond_signal(&w->cond);
-    g_mutex_unlock(&w->lock);
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
 }
 
 static int read_stream(struct encsan *v, void *buf, size_t count, uint64_t offset)
 {
-    struct wait w = {.ended = false};
+    struct wait w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
 
     encsan_read_stream_async(v, buf, count, offset, VOLUME_BYTES, wait_ended, &w);
-    g_mutex_lock(&w.lock);
+    pthread_mutex_lock(&w.lock);
     while (!w.ended)
-        g_cond_wait(&w.cond, &w.lock);
-    g_mutex_unlock(&w.lock);
+        pthread_cond_wait(&w.cond, &w.lock);
+    pthread_mutex_unlock(&w.lock);
     return w.error;
 }
 
