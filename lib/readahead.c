@@ -29,6 +29,7 @@
 #define WINDOW_MIN 2
 #define WINDOW_START 4
 #define NEAR_SEGMENTS 8 /* requests of one reader may overtake each other by so much */
+#define RECENT_READS 256 /* a stream that had none of the last so many is no longer read */
 #define SLOTS_KEPT 8    /* for reads that somebody waits for */
 #define QUEUEING_US 5000 /* not worth a smaller window */
 #define FASTEST_DECAY 1024 /* a share by which the fastest answer ages, as routes change */
@@ -305,10 +306,26 @@ static bool ask_next(struct encsan *v, struct stream *s)
     return true;
 }
 
+/* Each stream's share of the window: else they would drop each other's segments unread. */
+static uint64_t window_blocks(const struct encsan *v)
+{
+    unsigned window = v->ahead_window, active = 0;
+
+    for (unsigned i = 0; i < STREAMS; i++) {
+        const struct stream *s = &v->streams[i];
+
+        if (s->sequential && s->next < s->end && v->stream_reads - s->read_number < RECENT_READS)
+            active++;
+    }
+    if (active > 0 && window > v->ahead_count / active)
+        window = v->ahead_count / active;
+    return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->segment_blocks;
+}
+
 /* The next one that is asked for is the one whose reader will need it first. */
 static struct stream *neediest(struct encsan *v)
 {
-    uint64_t least = v->ahead_window * v->segment_blocks;
+    uint64_t least = window_blocks(v);
     struct stream *found = NULL;
 
     for (unsigned i = 0; i < STREAMS; i++) {
