@@ -33,9 +33,11 @@ struct control {
     pthread_t thread;
     int signals, wake; /* signalfd; eventfd: `listener` or `ending` changed */
 
-    pthread_mutex_t act_lock; /* held while `act` runs */
+    pthread_mutex_t act_lock; /* held while `act` or `describe` runs; protects: */
     void (*act)(void *opaque);
     void *opaque;
+    char *(*describe)(void *opaque);
+    void *describe_opaque;
 
     pthread_mutex_t lock; /* protects: */
     int listener;         /* -1 until control_listen */
@@ -71,11 +73,27 @@ static void accept_client(struct control *control, int listener)
     close(fd);
 }
 
-static void read_client(int *fd)
+static void answer_status(struct control *control, int fd)
 {
-    char ignored[256];
-    ssize_t got = read(*fd, ignored, sizeof(ignored));
+    g_autofree char *text = NULL;
 
+    pthread_mutex_lock(&control->act_lock);
+    if (control->describe)
+        text = control->describe(control->describe_opaque);
+    pthread_mutex_unlock(&control->act_lock);
+    if (text)
+        write_line(fd, text);
+    write_line(fd, CONTROL_END "\n");
+}
+
+static void read_client(struct control *control, int *fd)
+{
+    static const char status[] = CONTROL_STATUS "\n";
+    char line[256];
+    ssize_t got = read(*fd, line, sizeof(line));
+
+    if (got == sizeof(status) - 1 && !memcmp(line, status, sizeof(status) - 1))
+        answer_status(control, *fd);
     if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
     close(*fd);
@@ -122,7 +140,7 @@ static void *serve(void *opaque)
             continue;
         for (int i = 0; i < CLIENTS_MAX; i++)
             if (polls[POLL_CLIENTS + i].revents)
-                read_client(&control->clients[i]);
+                read_client(control, &control->clients[i]);
         if (polls[POLL_LISTENER].revents)
             accept_client(control, polls[POLL_LISTENER].fd);
         if (polls[POLL_SIGNAL].revents)
@@ -186,6 +204,14 @@ void control_on_signal(struct control *control, void (*act)(void *opaque), void 
     pthread_mutex_lock(&control->act_lock);
     control->act = act;
     control->opaque = opaque;
+    pthread_mutex_unlock(&control->act_lock);
+}
+
+void control_on_status(struct control *control, char *(*describe)(void *opaque), void *opaque)
+{
+    pthread_mutex_lock(&control->act_lock);
+    control->describe = describe;
+    control->describe_opaque = opaque;
     pthread_mutex_unlock(&control->act_lock);
 }
 

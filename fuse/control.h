@@ -10,7 +10,11 @@
  *     ok                                everything is on the far disk
  *     failed: WHAT                      it may not be
  * and the connection ends with the process. One that ends without a last word:
- * the daemon died. What a client sends is not looked at.
+ * the daemon died. A client may send
+ *     status
+ * and gets lines "NAME VALUE" (status.h) and
+ *     end
+ * Whatever else it sends is not looked at.
  */
 #ifndef ENCSAN_CONTROL_H
 #define ENCSAN_CONTROL_H
@@ -19,6 +23,8 @@
 
 #define CONTROL_GREETING "encsanfs "
 #define CONTROL_OK "ok"
+#define CONTROL_STATUS "status"
+#define CONTROL_END "end"
 #define CONTROL_FAILED "failed: "
 
 struct control;
@@ -30,6 +36,10 @@ struct control *control_start(void);
 /* What a signal does from now on, in control's thread. When it returns, the old
  * one does not run and will not. */
 void control_on_signal(struct control *control, void (*act)(void *opaque), void *opaque);
+
+/* What `status` is answered with from now on: text that g_free frees, from
+ * control's thread. NULL: only the end. When it returns, the old one does not run. */
+void control_on_status(struct control *control, char *(*describe)(void *opaque), void *opaque);
 
 /* Makes the socket of a mount that now stands. 0 or -errno. */
 int control_listen(struct control *control, const char *mountpoint);

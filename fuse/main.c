@@ -39,6 +39,7 @@
 #include "mountpoint.h"
 #include "options.h"
 #include "state.h"
+#include "status.h"
 #include "view.h"
 
 enum phase { CONNECTING, OPENING, MOUNTED, FINISHING };
@@ -306,18 +307,25 @@ static int tear_down(struct mount *mount)
     return error;
 }
 
+static char *describe(void *opaque)
+{
+    return status_describe(opaque);
+}
+
 static int serve(struct mount *mount)
 {
     const struct options *options = &mount->options;
     int error, finishing;
 
     enter_phase(mount, MOUNTED);
+    control_on_status(mount->control, describe, mount->volume);
     if (atomic_load(&mount->stop))
         kill(getpid(), SIGTERM);
     error = view_loop(mount->view);
     if (error)
         log_line(LOG_ERR, "%s on %s: FUSE failed: %s", mount->name, options->mountpoint,
                  g_strerror(-error));
+    control_on_status(mount->control, NULL, NULL);
     finishing = tear_down(mount);
     if (!finishing)
         log_line(LOG_INFO, "%s is unmounted from %s: everything is on the far disk", mount->name,

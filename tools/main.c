@@ -17,6 +17,7 @@ static const char usage[] =
     "       encsan mkfs URL [-o option,...] [-- mke2fs options]\n"
     "       encsan fsck URL [-o option,...] [-- e2fsck options]\n"
     "       encsan umount MOUNTPOINT                        waits until all is on the far disk\n"
+    "       encsan status MOUNTPOINT [--json]               what a mount is doing\n"
     "       encsan model [--delay MS] [--rate MBIT] ...     throughput of a line by depth\n"
     "A URL is iscsi://HOST[:PORT]/IQN/LUN; the path of a disk image here will do too.\n"
     "The options of -o are encsanfs's. More in encsan(1).\n";
@@ -27,6 +28,7 @@ static const struct {
 } commands[] = {
     {"keygen", keygen}, {"pubkey", pubkey},         {"mkfs", mkfs},
     {"fsck", fsck},     {"umount", umount_command}, {"model", model_command},
+    {"status", status_command},
 };
 
 int fail(const char *format, ...)

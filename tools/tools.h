@@ -7,6 +7,8 @@
 #define ENCSAN_TOOLS_H
 
 #include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
 
 #define EXIT_USAGE 2
 
@@ -16,12 +18,18 @@ int mkfs(int argc, char *argv[]);
 int fsck(int argc, char *argv[]);
 int umount_command(int argc, char *argv[]);
 int model_command(int argc, char *argv[]);
+int status_command(int argc, char *argv[]);
 
 /* One line about what went wrong, after "encsan: ". Returns 1. */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* How a command is used, on standard error. Returns EXIT_USAGE. */
 int misused(const char *usage);
+
+/* ---- daemon.c ---- */
+/* The control socket of the encsanfs that `user` mounted there, to be closed
+ * with fclose; NULL where there is none. */
+FILE *daemon_connect(const char *mountpoint, uid_t user);
 
 /* ---- umount.c ---- */
 struct unmounting {

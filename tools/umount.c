@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <glib.h>
 
 #include "control.h"
@@ -18,28 +16,6 @@
 #include "tools.h"
 
 static const char usage[] = "usage: encsan umount [-flnrv] [-t TYPE] MOUNTPOINT\n";
-
-static FILE *connect_daemon(const char *mountpoint, uid_t user)
-{
-    g_autofree char *path = mountpoint_socket(mountpoint, user);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    FILE *stream;
-    int fd;
-
-    if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
-        return NULL;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return NULL;
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
-        close(fd);
-        return NULL;
-    }
-    stream = fdopen(fd, "r");
-    if (!stream)
-        close(fd);
-    return stream;
-}
 
 /* To the end of the daemon: its last word is the result. */
 static int wait_for_daemon(FILE *daemon, const char *mountpoint)
@@ -73,7 +49,7 @@ int unmount(const char *path, const struct unmounting *how)
     if (!mountpoint)
         return fail("%s: %s", path, g_strerror(errno));
     mounted = mountpoint_find(mountpoint, &user);
-    daemon = connect_daemon(mountpoint, user);
+    daemon = daemon_connect(mountpoint, user);
     if (!mounted && !daemon)
         return fail("%s: nothing is mounted there by encsanfs", mountpoint);
     if (mounted) {

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "status.h"
+
+#include <inttypes.h>
+#include <glib.h>
+
+static void add(GString *text, const char *name, uint64_t value)
+{
+    g_string_append_printf(text, "%s %" PRIu64 "\n", name, value);
+}
+
+char *status_describe(struct encsan *volume)
+{
+    GString *text = g_string_new(NULL);
+    struct encsan_info info;
+    struct encsan_stats stats;
+
+    encsan_get_info(volume, &info);
+    encsan_get_stats(volume, &stats);
+    g_string_append_printf(text, "suite %s\n", info.suite);
+    add(text, "size_bytes", info.size_bytes);
+    add(text, "lease_generation", info.generation);
+    add(text, "written_bytes", stats.bytes_written);
+    add(text, "read_bytes", stats.bytes_read);
+    add(text, "staged_bytes", stats.staged_bytes);
+    add(text, "retained_bytes", stats.retained_bytes);
+    add(text, "depth_segments", stats.depth);
+    add(text, "in_flight_segments", stats.in_flight);
+    add(text, "readahead_segments", stats.readahead);
+    add(text, "segments_sent", stats.segments_sent);
+    add(text, "reads_sent", stats.reads_sent);
+    add(text, "syncs_sent", stats.syncs_sent);
+    add(text, "retries", stats.retries);
+    add(text, "security_errors", stats.security_errors);
+    add(text, "sealing_ns", stats.seal_ns);
+    add(text, "opening_ns", stats.open_ns);
+    add(text, "last_ordinal", stats.ordinal);
+    add(text, "durable_ordinal", stats.durable);
+    return g_string_free(text, FALSE);
+}

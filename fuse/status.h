@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What a mount tells of itself while it runs, for `encsan status`.
+ */
+#ifndef ENCSAN_STATUS_H
+#define ENCSAN_STATUS_H
+
+#include "encsan.h"
+
+/* Lines "NAME VALUE"; units are in the names. To be freed with g_free. */
+char *status_describe(struct encsan *volume);
+
+#endif
