@@ -256,7 +256,7 @@ class Run:
         size = self.options.size << 20
         if delay_ms >= HOPELESS_FROM_MS.get(name, delay_ms + 1):
             size = min(size, SMALL_FILE)
-        folder = place.work / "mnt"
+        folder = place.work / f"mnt-{name}"  # nullfuse stays mounted
         folder.mkdir(exist_ok=True)
         try:
             Visit(peers[name], Steps(folder, self.material, size), cut_off, self.out(setting, name, number)).round()
