@@ -9,10 +9,11 @@ PEERS=$(dirname "$0")/peers.py
 
 python3 "$PEERS" --smallest --out "$T/out" 2>"$T/peers.log" >"$T/table" || fail "peers.py: $(tail -n 3 "$T/peers.log")"
 
-say "a row for each step, and each figure is above 0"
-for peer in encsanfs nullfuse; do
+say "a row for each step of each round, and each figure is above 0"
+! grep "left out" "$T/peers.log" || fail "a peer does not run"
+for peer in encsanfs,1 encsanfs,2 nullfuse,1 nullfuse,2; do
     for step in write read untar tree-read ls fsync; do
-        grep -q ",$peer,1,$step,[0-9]" "$T/out/peers.csv" || fail "no $step of $peer: $(cat "$T/out/peers.csv")"
+        grep -q ",$peer,$step,[0-9]" "$T/out/peers.csv" || fail "no $step of $peer: $(cat "$T/out/peers.csv")"
     done
 done
 for limit in iperf3-1 iperf3-8; do

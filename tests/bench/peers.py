@@ -50,7 +50,7 @@ def arguments():
         parser.error(f"--peers: {', '.join(sorted(unknown))}: unknown; there are {', '.join(filesystems.PEERS)}")
     a.settings, a.files, a.iperf_s = SETTINGS, 2000, 5
     if a.quick or a.smallest:
-        a.rounds = 1
+        a.rounds = 1 if a.quick else 2
     if a.quick:
         a.size, a.files, a.iperf_s = min(a.size, 32), 100, 2
         a.settings = {k: v for k, v in SETTINGS.items() if v[0] < 64}
