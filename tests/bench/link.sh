@@ -41,14 +41,14 @@ status=0
 say "SIGTERM ends the command, SIGKILL leaves nothing"
 "$LINK" -- sleep 60 &
 pid=$!
-until_true 5 sleeping || fail "the command does not run"
+until_true 30 sleeping || fail "the command does not run"
 kill -TERM $pid
 status=0
 wait $pid || status=$?
 [ $status = 143 ] || fail "exit status $status after SIGTERM, not 143"
 "$LINK" --delay=1 -- sleep 60 &
 pid=$!
-until_true 5 sleeping || fail "the command does not run"
+until_true 30 sleeping || fail "the command does not run"
 kill -KILL $pid
 wait $pid 2>/dev/null || :
 gone sleep

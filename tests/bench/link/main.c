@@ -87,11 +87,12 @@ static int check_rate(const int ends[2])
     return -1;
 }
 
+/* The same. */
 static int check_rtt(const int ends[2])
 {
     double wanted = 2 * link_wanted.delay_ms, rtt = 0;
 
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 20; i++) {
         rtt = check_rtt_ms(ends, 5);
         if (rtt >= 0 && fabs(rtt - wanted) <= wanted * 0.05 + 0.2)
             return 0;
@@ -100,20 +101,34 @@ static int check_rtt(const int ends[2])
     return -1;
 }
 
+static void set_delay(struct line lines[2], double ms)
+{
+    for (int i = 0; i < 2; i++)
+        atomic_store(&lines[i].delay_ns, (uint64_t)(ms * 1e6));
+}
+
+/* What the threads' wake-ups and the kernel add is a part of the delay. */
+static void adjust_delay(struct line lines[2], const int ends[2])
+{
+    double extra_ms;
+
+    set_delay(lines, link_wanted.delay_ms);
+    extra_ms = check_rtt_ms(ends, 11) / 2 - link_wanted.delay_ms;
+    if (extra_ms > 0 && extra_ms < link_wanted.delay_ms)
+        set_delay(lines, link_wanted.delay_ms - extra_ms);
+}
+
 /* The rate is checked at a small delay, where one TCP stream can fill it. */
 static int open_tun_link(const int ends[2])
 {
     static struct line lines[2];
-    double small_ms = fmin(link_wanted.delay_ms, 1);
 
     if (start_lines(lines, ends) != 0 || ends_configure(ends) != 0)
         return -1;
-    for (int i = 0; i < 2; i++)
-        atomic_store(&lines[i].delay_ns, (uint64_t)(small_ms * 1e6));
+    set_delay(lines, fmin(link_wanted.delay_ms, 1));
     if (link_wanted.rate_mbit > 0 && check_rate(ends) != 0)
         return -1;
-    for (int i = 0; i < 2; i++)
-        atomic_store(&lines[i].delay_ns, (uint64_t)(link_wanted.delay_ms * 1e6));
+    adjust_delay(lines, ends);
     if (check_rtt(ends) != 0)
         return -1;
     for (int i = 0; i < 2; i++)
