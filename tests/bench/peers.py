@@ -167,7 +167,7 @@ class Visit:
             value = f"{getattr(self.steps, name.replace('-', '_'))():.3f}"
         except CutOff:
             self.cut_off.add(name)
-            value = f">{CUT_OFF_S}"
+            value = f">{CUT_OFF_S / (FSYNCS if name == 'fsync' else 1):g}"  # seconds, of one fsync
         self.out(name, value, STEPS[name])
         return name not in self.cut_off
 
