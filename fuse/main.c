@@ -159,6 +159,7 @@ static int open_volume(struct mount *mount)
         .read_only = options->read_only,
         .depth = options->depth,
         .readahead = options->readahead,
+        .sessions = options->sessions,
         .workers = options->workers,
         .segment_bytes = options->segment_bytes,
         .cache_bytes = options->cache_bytes,

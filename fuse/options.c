@@ -32,8 +32,9 @@ static const char usage[] =
     "-o target_key=KEY    the target's public key   (default: known_targets there)\n"
     "-o view=files|disk   the files (default), or the disk as one file, MOUNTPOINT/disk\n"
     "-o ro                read only\n"
-    "-o prefetch=N        segments sealed ahead or in flight\n"
-    "-o readahead=N       segments read ahead of a sequential reader (0: none)\n"
+    "-o prefetch=auto|N   segments sealed ahead or in flight\n"
+    "-o readahead=auto|N  segments read ahead of a sequential reader (0: none)\n"
+    "-o sessions=auto|N   iSCSI sessions side by side\n"
     "-o segment=SIZE      bytes in a segment, 4K to 252K\n"
     "-o workers=N         threads that seal and open\n"
     "-o suite=NAME        aes-256-gcm, chacha20-poly1305, 3des, null\n"
@@ -131,6 +132,13 @@ static int set_readahead(struct parse *parse, const char *value)
     return set_number(parse, "readahead", value, WIRE_REPLAY_WINDOW, readahead);
 }
 
+static int set_sessions(struct parse *parse, const char *value)
+{
+    if (!strcmp(value, "auto"))
+        return 0;
+    return set_number(parse, "sessions", value, ENCSAN_SESSIONS_MAX, &parse->options->sessions);
+}
+
 static int set_workers(struct parse *parse, const char *value)
 {
     return set_number(parse, "workers", value, 256, &parse->options->workers);
@@ -177,9 +185,10 @@ static const struct {
     const char *name;
     int (*set)(struct parse *parse, const char *value);
 } ours[] = {
-    {"key", set_key},         {"target_key", set_target_key}, {"view", set_view},
-    {"suite", set_suite},     {"prefetch", set_prefetch}, {"readahead", set_readahead},     {"workers", set_workers},
-    {"segment", set_segment}, {"cache", set_cache},
+    {"key", set_key},           {"target_key", set_target_key}, {"view", set_view},
+    {"suite", set_suite},       {"prefetch", set_prefetch},     {"readahead", set_readahead},
+    {"sessions", set_sessions}, {"workers", set_workers},       {"segment", set_segment},
+    {"cache", set_cache},
 };
 
 /* ---- FUSE's and mount(8)'s options ---- */

@@ -25,7 +25,7 @@ struct options {
     bool has_target_key;
     uint8_t target_key[ENCSAN_KEY_BYTES];
     char *suite;             /* NULL: by agreement */
-    unsigned depth, readahead, workers; /* 0: encsan.h's default, also below */
+    unsigned depth, readahead, sessions, workers; /* 0: encsan.h's default, also below */
     size_t segment_bytes, cache_bytes;
     bool allow_root;       /* then allow_other is not the default */
     struct fuse_args fuse; /* for libfuse */

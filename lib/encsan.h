@@ -29,6 +29,7 @@
 #define ENCSAN_MESSAGE_BYTES 512
 
 #define ENCSAN_NO_READAHEAD UINT_MAX
+#define ENCSAN_SESSIONS_MAX 16
 
 struct encsan; /* an open volume */
 
@@ -40,6 +41,7 @@ struct encsan_options {
     const char *suite;      /* NULL: aes-256-gcm or chacha20-poly1305, as the target prefers */
     bool read_only;
     unsigned depth;         /* segments sealed ahead or in flight (OP-n); 0: default */
+    unsigned sessions;      /* iSCSI sessions; 0: as many as the distance wants */
     unsigned workers;       /* threads that seal and open; 0: one for each processor */
     size_t segment_bytes;   /* at most 252 KiB; 0: default (128 KiB) */
     size_t cache_bytes;     /* data staged, not yet receipted or read ahead; 0: default (64 MiB) */
@@ -78,6 +80,7 @@ struct encsan_stats { /* since open; all counters grow only, but those from stag
     uint64_t ordinal, durable; /* last given; highest receipted */
     uint64_t staged_bytes, retained_bytes; /* not yet sealed; not yet receipted */
     unsigned in_flight, depth;
+    unsigned sessions; /* that are there now */
     unsigned readahead; /* the window now, segments */
 };
 void encsan_get_stats(struct encsan *volume, struct encsan_stats *stats);

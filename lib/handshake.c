@@ -82,38 +82,38 @@ static size_t make_prologue(const struct session *session, uint8_t out[512])
     return sizeof label + target_len + 1 + 8;
 }
 
-static struct noise *make_noise(const struct session *session, const struct encsan_options *options)
+static struct noise *make_noise(const struct session *session, const struct handshake_request *request)
 {
     uint8_t prologue[512];
     struct noise_config config = {.cipher = NOISE_AESGCM, .initiator = true, .prologue = prologue};
     struct noise *noise;
 
     config.prologue_len = make_prologue(session, prologue);
-    memcpy(config.static_private, options->key, NOISE_KEY_BYTES);
-    memcpy(config.remote_static, options->target_key, NOISE_KEY_BYTES);
+    memcpy(config.static_private, request->key, NOISE_KEY_BYTES);
+    memcpy(config.remote_static, request->target_key, NOISE_KEY_BYTES);
     noise = noise_new(&config);
     OPENSSL_cleanse(&config, sizeof config);
     return noise;
 }
 
-static int offered_suites(const struct encsan_options *options, uint8_t out[2], char *message)
+static int offered_suites(const struct handshake_request *request, uint8_t out[2], char *message)
 {
     unsigned bits = WIRE_SUITE_BIT(WIRE_SUITE_AES_256_GCM) |
                     WIRE_SUITE_BIT(WIRE_SUITE_CHACHA20_POLY1305);
 
-    if (options->suite) {
-        enum wire_suite suite = suite_by_name(options->suite);
+    if (request->suite) {
+        enum wire_suite suite = suite_by_name(request->suite);
 
         if (!suite)
             return fail(message, "suite=%s: unknown; aes-256-gcm, chacha20-poly1305, 3des, null",
-                        options->suite);
+                        request->suite);
         bits = WIRE_SUITE_BIT(suite);
     }
     wire_put16(out, (uint16_t)bits);
     return 0;
 }
 
-static int refused(const struct wire_welcome *welcome, const struct encsan_options *options,
+static int refused(const struct wire_welcome *welcome, const struct handshake_request *request,
                    char *message)
 {
     uint8_t public_key[KEY_BYTES];
@@ -121,7 +121,7 @@ static int refused(const struct wire_welcome *welcome, const struct encsan_optio
     time_t when = (time_t)wire_get64(welcome->holder_since);
     struct tm tm;
 
-    if (key_public(options->key, public_key) == 0)
+    if (key_public(request->key, public_key) == 0)
         key_to_text(public_key, own);
     key_to_text(welcome->holder_key, holder);
     if (localtime_r(&when, &tm))
@@ -129,55 +129,55 @@ static int refused(const struct wire_welcome *welcome, const struct encsan_optio
     switch (welcome->refusal) {
     case WIRE_REFUSED_VERSION:
         return fail(message, "%s: the target speaks version %u of the protocol, we speak %d",
-                    options->url, welcome->version, WIRE_VERSION);
+                    request->url, welcome->version, WIRE_VERSION);
     case WIRE_REFUSED_INITIATOR:
         return fail(message, "%s: the target does not know this initiator; allow it there with --allow %s",
-                    options->url, own);
+                    request->url, own);
     case WIRE_REFUSED_SUITE:
         return fail(message, "%s: the target allows none of the offered suites; see suite=, and --suite there",
-                    options->url);
+                    request->url);
     case WIRE_REFUSED_HELD:
-        return fail(message, "%s: in use by %s from %.64s since %s", options->url, holder,
+        return fail(message, "%s: in use by %s from %.64s since %s", request->url, holder,
                     (const char *)welcome->holder_address, since);
     case WIRE_REFUSED_GENERATION:
-        return fail(message, "%s: another mount has taken the LUN over", options->url);
+        return fail(message, "%s: another mount has taken the LUN over", request->url);
     case WIRE_REFUSED_READ_ONLY:
-        return fail(message, "%s: the LUN is read-only; mount it with -o ro", options->url);
+        return fail(message, "%s: the LUN is read-only; mount it with -o ro", request->url);
     case WIRE_REFUSED_BUSY:
         return fail(message, "%s: the target has no room for another session; try again later",
-                    options->url);
+                    request->url);
     default:
-        return fail(message, "%s: refused for a reason that we don't know (%u)", options->url,
+        return fail(message, "%s: refused for a reason that we don't know (%u)", request->url,
                     welcome->refusal);
     }
 }
 
 static int check_statuses(const struct slot *out, const struct slot *in,
-                          const struct encsan_options *options, char *message)
+                          const struct handshake_request *request, char *message)
 {
     if (out->status == SLOT_LOST || in->status == SLOT_LOST)
-        return fail(message, "%s: the connection was lost during the handshake", options->url);
+        return fail(message, "%s: the connection was lost during the handshake", request->url);
     if (out->status == SLOT_CHECK && out->sense_key == 0x07)
         return fail(message, "%s: the target holds another key than target_key=, or someone on the path changed the handshake",
-                    options->url);
+                    request->url);
     if (out->status != SLOT_GOOD)
-        return fail(message, "%s: no sealed LUN of an encsan-target", options->url);
+        return fail(message, "%s: no sealed LUN of an encsan-target", request->url);
     if (in->status != SLOT_GOOD)
-        return fail(message, "%s: the target did not answer the handshake", options->url);
+        return fail(message, "%s: the target did not answer the handshake", request->url);
     return 0;
 }
 
-static int accept_welcome(const struct wire_welcome *welcome, const struct encsan_options *options,
+static int accept_welcome(const struct wire_welcome *welcome, const struct handshake_request *request,
                           unsigned offered, struct handshake *result, char *message)
 {
     if (welcome->refusal != WIRE_ACCEPTED)
-        return refused(welcome, options, message);
+        return refused(welcome, request, message);
     if (wire_get32(welcome->block_bytes) != WIRE_BLOCK_BYTES ||
         wire_get64(welcome->blocks) > WIRE_LBA_MAX || wire_get64(welcome->blocks) == 0 ||
         wire_get32(welcome->data_blocks_max) < WIRE_DATA_BLOCKS_MAX)
-        return fail(message, "%s: the LUN has a size or block size that we can't use", options->url);
+        return fail(message, "%s: the LUN has a size or block size that we can't use", request->url);
     if (welcome->suite > WIRE_SUITE_NULL || !(offered & WIRE_SUITE_BIT(welcome->suite)))
-        return fail(message, "%s: the target chose a suite that was not offered", options->url);
+        return fail(message, "%s: the target chose a suite that was not offered", request->url);
     result->suite = welcome->suite;
     result->blocks = wire_get64(welcome->blocks);
     memcpy(result->volume_id, welcome->volume_id, WIRE_ID_BYTES);
@@ -187,18 +187,20 @@ static int accept_welcome(const struct wire_welcome *welcome, const struct encsa
     return 0;
 }
 
-static int exchange_messages(struct session *session, struct noise *noise,
-                             const struct encsan_options *options, const uint8_t *mount_id,
-                             struct handshake *result, char *message)
+static int exchange_messages(struct session *session, struct slots *slots, struct noise *noise,
+                             const struct handshake_request *request, struct handshake *result,
+                             char *message)
 {
-    struct slot *out = session_slot(session, 0), *in = session_slot(session, 1);
+    struct slot *out = slots_get(slots, 0), *in = slots_get(slots, 1);
     struct wire_hello hello = {.version = WIRE_VERSION};
     struct wire_welcome welcome;
 
-    hello.intent = options->read_only ? WIRE_INTENT_RO : WIRE_INTENT_ACQUIRE;
-    memcpy(hello.mount_id, mount_id, WIRE_ID_BYTES);
-    memcpy(hello.previous_mount_id, options->previous_mount_id, WIRE_ID_BYTES);
-    if (offered_suites(options, hello.suites, message) != 0)
+    hello.intent = (uint8_t)request->intent;
+    memcpy(hello.mount_id, request->mount_id, WIRE_ID_BYTES);
+    memcpy(hello.previous_mount_id, request->previous_mount_id, WIRE_ID_BYTES);
+    wire_put64(hello.generation, request->generation);
+    wire_put64(hello.base, request->base);
+    if (offered_suites(request, hello.suites, message) != 0)
         return -1;
     security_protocol(out, WIRE_SECURITY_PROTOCOL_OUT, WIRE_SPS_MESSAGE_1,
                       sizeof hello + WIRE_NOISE_1_OVERHEAD);
@@ -207,12 +209,12 @@ static int exchange_messages(struct session *session, struct noise *noise,
     if (noise_write(noise, (const uint8_t *)&hello, sizeof hello, out->data) < 0)
         return fail(message, "the handshake cannot be made: target_key= is no usable X25519 key");
     exchange(session, out, in);
-    if (check_statuses(out, in, options, message) != 0)
+    if (check_statuses(out, in, request, message) != 0)
         return -1;
     if (noise_read(noise, in->data, in->bytes, (uint8_t *)&welcome) < 0)
         return fail(message, "%s: the target's answer does not authenticate: someone on the path changed it",
-                    options->url);
-    if (accept_welcome(&welcome, options, wire_get16(hello.suites), result, message) != 0)
+                    request->url);
+    if (accept_welcome(&welcome, request, wire_get16(hello.suites), result, message) != 0)
         return -1;
     result->sa = sa_new(noise, true, result->suite, welcome.sa_index);
     if (!result->sa)
@@ -234,10 +236,11 @@ static int make_confirmation(struct sa *sa, struct slot *slot)
 }
 
 /* The empty write takes the lease; the receipt says, sealed, that it did. */
-static int confirm(struct session *session, const struct encsan_options *options,
-                   struct handshake *result, char *message)
+static int confirm(struct session *session, struct slots *slots,
+                   const struct handshake_request *request, struct handshake *result, char *message)
 {
-    struct slot *none = session_slot(session, 0), *sync = session_slot(session, 1);
+    const uint8_t wanted = request->intent == WIRE_INTENT_RO ? WIRE_LEASE_SHARED : WIRE_LEASE_HELD;
+    struct slot *none = slots_get(slots, 0), *sync = slots_get(slots, 1);
     struct wire_receipt receipt;
     const struct iovec out = {&receipt, sizeof receipt};
 
@@ -250,34 +253,38 @@ static int confirm(struct session *session, const struct encsan_options *options
     exchange(session, none, sync);
     if (sync->status != SLOT_GOOD)
         return fail(message, "%s: the connection was lost or disturbed during the handshake",
-                    options->url);
+                    request->url);
     if (sa_open_answer(result->sa, sync->cdb, sync->data, sync->bytes, &out, 1) != 0)
         return fail(message, "%s: the target's first receipt does not authenticate: someone on the path changed it",
-                    options->url);
-    if (receipt.lease_state != (options->read_only ? WIRE_LEASE_SHARED : WIRE_LEASE_HELD))
-        return fail(message, "%s: another initiator took the LUN at the same moment", options->url);
+                    request->url);
+    if (receipt.lease_state != wanted)
+        return fail(message, "%s: another initiator took the LUN at the same moment", request->url);
     result->generation = wire_get64(receipt.generation);
     result->boot_id = receipt.boot_id;
     return 0;
 }
 
-int handshake_run(struct session *session, const struct encsan_options *options,
-                  const uint8_t mount_id[WIRE_ID_BYTES], struct handshake *result,
-                  char message[ENCSAN_MESSAGE_BYTES])
+int handshake_run(struct session *session, const struct handshake_request *request,
+                  struct handshake *result, char message[ENCSAN_MESSAGE_BYTES])
 {
-    struct noise *noise = make_noise(session, options);
+    struct noise *noise = make_noise(session, request);
+    struct slots *slots = slots_new(2);
     int error;
 
     memset(result, 0, sizeof *result);
-    if (!noise)
-        return fail(message, "the handshake cannot be made: OpenSSL failed");
-    error = exchange_messages(session, noise, options, mount_id, result, message);
-    noise_free(noise);
+    if (!noise || !slots)
+        error = fail(message, "the handshake cannot be made: OpenSSL failed, or out of memory");
+    else
+        error = exchange_messages(session, slots, noise, request, result, message);
     if (error == 0)
-        error = confirm(session, options, result, message);
+        error = confirm(session, slots, request, result, message);
     if (error != 0 && result->sa) {
         sa_free(result->sa);
         result->sa = NULL;
     }
+    if (noise)
+        noise_free(noise);
+    if (slots)
+        slots_free(slots);
     return error;
 }

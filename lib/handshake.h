@@ -11,7 +11,14 @@
 #include "sa.h"
 #include "session.h"
 
-#define HANDSHAKE_SLOTS 2 /* the first of the session, free again afterwards */
+struct handshake_request {
+    const char *url;
+    const uint8_t *key, *target_key; /* private, public */
+    const char *suite;               /* or NULL */
+    enum wire_intent intent;
+    const uint8_t *mount_id, *previous_mount_id;
+    uint64_t generation, base; /* to resume */
+};
 
 struct handshake {
     struct sa *sa; /* the caller's */
@@ -24,8 +31,7 @@ struct handshake {
 };
 
 /* Waits. 0, or -1 with a line for the user in `message`. */
-int handshake_run(struct session *session, const struct encsan_options *options,
-                  const uint8_t mount_id[WIRE_ID_BYTES], struct handshake *result,
-                  char message[ENCSAN_MESSAGE_BYTES]);
+int handshake_run(struct session *session, const struct handshake_request *request,
+                  struct handshake *result, char message[ENCSAN_MESSAGE_BYTES]);
 
 #endif

@@ -2,8 +2,9 @@
 /*
  * Segments on their way: from READY to DURABLE. pipeline.h has the states.
  *
- * At most `depth` segments are SEALING or IN_FLIGHT: each has one of the write
- * slots. Workers seal without the lock; what they read (pages, range, ordinal)
+ * At most `depth` segments are SEALING or IN_FLIGHT: each has a slot, and a
+ * nexus, under whose keys it is sealed and over whose session it leaves. A
+ * segment whose session is lost is sealed again for another. Workers seal without the lock; what they read (pages, range, ordinal)
  * does not change from SEALING on.
  */
 #include "pipeline.h"
@@ -11,16 +12,28 @@
 #include <errno.h>
 #include <string.h>
 
-static void pop_slot(struct encsan *v, struct segment *s)
+#include "clock.h"
+
+static bool may_start(const struct encsan *v)
 {
-    s->slot = v->write_slots[--v->write_slot_count];
-    s->slot->owner = s;
+    return v->in_flight < v->depth && v->free_slot_count > SLOTS_FOR_READS && v->live_sessions > 0;
 }
 
-static void push_slot(struct encsan *v, struct segment *s)
+static void take_slot(struct encsan *v, struct segment *s)
 {
-    v->write_slots[v->write_slot_count++] = s->slot;
+    s->slot = v->free_slots[--v->free_slot_count];
+    s->slot->owner = s;
+    s->slot->bytes = (uint32_t)WIRE_WRITE_BYTES(s->operation == WIRE_OP_WRITE ? s->blocks : 0);
+    s->nexus = nexus_take(v, s->slot->bytes);
+    v->in_flight++;
+}
+
+static void give_slot(struct encsan *v, struct segment *s)
+{
+    nexus_give(s->nexus, s->slot);
+    v->free_slots[v->free_slot_count++] = s->slot;
     s->slot = NULL;
+    v->in_flight--;
     pthread_cond_broadcast(&v->idle);
 }
 
@@ -39,13 +52,28 @@ void pipeline_resend(struct encsan *v, struct segment *s)
     TAILQ_INSERT_TAIL(&v->resend, s, queue);
 }
 
+/* A write that waits for others (`after`) is answered GOOD at once, and gone
+ * when its session is; the next receipt would say so, but later. */
+void pipeline_session_lost(struct encsan *v, const struct nexus *n)
+{
+    struct segment *s;
+
+    TAILQ_FOREACH(s, &v->outstanding, order)
+    {
+        if (s->barrier && s->nexus == n && s->state == SEGMENT_ACCEPTED)
+            pipeline_resend(v, s);
+    }
+}
+
 /* What iSCSI says is a hint: at most, the segment is sent once more. */
 static void answered(struct encsan *v, struct segment *s, const struct slot *slot)
 {
     accepted(v, s);
     if (s->state != SEGMENT_ACCEPTED)
         return;
-    if (slot->status == SLOT_BUSY) {
+    if (slot->status == SLOT_LOST) {
+        pipeline_resend(v, s);
+    } else if (slot->status == SLOT_BUSY) {
         s->state = SEGMENT_RETRY;
         TAILQ_INSERT_TAIL(&v->retry, s, queue);
         pthread_cond_signal(&v->tick);
@@ -63,7 +91,7 @@ static void answer_job(struct job *job)
     struct slot *slot = s->slot;
 
     volume_lock(v);
-    push_slot(v, s);
+    give_slot(v, s);
     answered(v, s, slot);
     pipeline_pump(v);
     volume_unlock(v);
@@ -99,12 +127,11 @@ static int seal(struct encsan *v, struct segment *s)
         else
             in[pieces++] = (struct iovec){page, ENCSAN_BLOCK_BYTES};
     }
-    s->slot->bytes = (uint32_t)WIRE_WRITE_BYTES(data_blocks);
     s->slot->cdb_bytes = WIRE_CDB_BYTES;
     s->slot->out = true;
     s->slot->complete = write_complete;
-    error = sa_cdb_make(v->sa, WIRE_SEALED_WRITE, 0, s->slot->cdb);
-    return error ? error : sa_seal_write(v->sa, s->slot->cdb, in, pieces, s->slot->data);
+    error = sa_cdb_make(s->nexus->sa, WIRE_SEALED_WRITE, 0, s->slot->cdb);
+    return error ? error : sa_seal_write(s->nexus->sa, s->slot->cdb, in, pieces, s->slot->data);
 }
 
 static void seal_job(struct job *job)
@@ -118,7 +145,8 @@ static void seal_job(struct job *job)
     TAILQ_REMOVE(&v->sealing, s, queue);
     v->stats.seal_ns += (now_us() - start_us) * 1000;
     if (error || v->error) {
-        push_slot(v, s);
+        s->slot->status = SLOT_BUSY; /* it never left */
+        give_slot(v, s);
         accepted(v, s);
         if (error)
             volume_fail(v, -EIO, error == -ERANGE ? "the limit of data under one key is reached: mount anew"
@@ -126,7 +154,7 @@ static void seal_job(struct job *job)
     } else {
         s->state = SEGMENT_IN_FLIGHT;
         v->stats.segments_sent++;
-        session_submit(v->session, s->slot);
+        session_submit(s->nexus->session, s->slot);
         receipt_ask(v);
     }
     volume_unlock(v);
@@ -136,7 +164,7 @@ static void start(struct encsan *v, struct segment *s)
 {
     s->state = SEGMENT_SEALING;
     TAILQ_INSERT_TAIL(&v->sealing, s, queue);
-    pop_slot(v, s);
+    take_slot(v, s);
     s->job.run = seal_job;
     workers_push(v->workers, &s->job);
 }
@@ -262,7 +290,7 @@ void pipeline_pump(struct encsan *v)
     if (v->error)
         return;
     stage_parked(v);
-    while (v->write_slot_count > 0) {
+    while (may_start(v)) {
         s = TAILQ_FIRST(&v->resend);
         if (s) {
             TAILQ_REMOVE(&v->resend, s, queue);

@@ -15,7 +15,7 @@
  *   SEALING    has an ordinal; range and bytes are fixed for ever. In the tree
  *              `retained` and on `outstanding`; a worker reads its pages
  *              without the lock and fills a slot.
- *   IN_FLIGHT  its slot is the session's.
+ *   IN_FLIGHT  its slot is the session's of its nexus.
  *   ACCEPTED   the slot is free again; the data is kept, it may be sent again.
  *   RESEND     ACCEPTED, and to be sealed again as soon as a slot is free.
  *   RETRY      ACCEPTED, and to be sealed again at the next tick.
@@ -36,17 +36,17 @@
 #include <bsd/sys/tree.h>
 
 #include "encsan.h"
-#include "handshake.h"
-#include "sa.h"
-#include "session.h"
+#include "nexus.h"
 #include "wire.h"
 #include "workers.h"
 
-#define READ_SLOTS 48
 #define AHEAD_SEGMENTS 48 /* in memory at most, asked for or not yet fetched */
 #define STREAMS 8
 #define SYNC_SLOTS 4
-#define DEPTH_MAX 64 /* with reads and syncs below the target's command window of 128 */
+#define SLOTS_MAX 176
+#define SLOTS_BYTES_MAX (22u << 20) /* of memory besides the cache */
+#define SLOTS_FOR_READS 16          /* that writes leave to them */
+#define DEPTH_MAX (SLOTS_MAX - SLOTS_FOR_READS)
 #define ATTEMPTS_MAX 3
 
 enum segment_state {
@@ -80,7 +80,8 @@ struct segment {
     uint64_t accepted_event;
     uint64_t last_read; /* DURABLE: kept until every read up to this one has ended */
     unsigned attempts;
-    struct slot *slot;
+    struct slot *slot;   /* SEALING, IN_FLIGHT */
+    struct nexus *nexus; /* that it was last sealed for */
     uint32_t page[WIRE_DATA_BLOCKS_MAX];
 };
 
@@ -132,13 +133,15 @@ struct stream { /* a sequential reader */
 };
 
 struct read_piece { /* one SEALED READ */
-    TAILQ_ENTRY(read_piece) queue; /* reads_sent in order of number, or reads_free */
+    TAILQ_ENTRY(read_piece) queue;  /* reads_sent in order of number, or reads_free */
+    TAILQ_ENTRY(read_piece) resend; /* reads_lost: its session ended */
     struct job job;
     struct encsan *volume;
     struct request *request; /* or: */
     struct ahead *ahead;
     uint64_t sent_us;
     struct slot *slot;
+    struct nexus *nexus;
     uint64_t number;
     uint64_t lba;
     uint32_t blocks;
@@ -151,6 +154,7 @@ struct sync { /* one SEALED SYNC */
     struct job job;
     struct encsan *volume;
     struct slot *slot;
+    struct nexus *nexus;
     bool busy;
     uint64_t ordinal;
     uint64_t event; /* when it was sent: what was accepted later may be missing in its receipt */
@@ -158,10 +162,12 @@ struct sync { /* one SEALED SYNC */
 
 struct encsan {
     /* constant while the volume is open */
-    struct session *session;
-    struct sa *sa;
+    struct encsan_options options; /* strings are our own */
+    struct slots *slots;
+    unsigned slot_count;
     struct workers *workers;
     struct encsan_info info;
+    unsigned sessions; /* that are wanted */
     uint64_t blocks, ordinal_window, generation;
     uint64_t segment_blocks;
     void (*log)(void *opaque, const char *line);
@@ -173,6 +179,7 @@ struct encsan {
     pthread_mutex_t lock; /* guards everything that follows, and segments */
     pthread_cond_t tick;  /* wakes the ticker */
     pthread_cond_t idle;  /* a slot became free */
+    pthread_cond_t sessions_changed;
     bool closing;
     int error; /* -errno, for ever */
 
@@ -189,8 +196,11 @@ struct encsan {
     uint64_t age, event;
     uint64_t staged_blocks, retained_blocks;
 
-    struct slot *write_slots[DEPTH_MAX]; /* free ones */
-    unsigned write_slot_count, depth;
+    struct nexus nexuses[ENCSAN_SESSIONS_MAX];
+    unsigned live_sessions;
+    struct slot *free_slots[SLOTS_MAX];
+    unsigned free_slot_count;
+    unsigned depth, in_flight; /* segments SEALING or IN_FLIGHT */
     uint64_t ordinal, durable;
     uint64_t unsynced_blocks; /* given an ordinal since the last SYNC was wanted */
 
@@ -203,9 +213,8 @@ struct encsan {
     uint64_t failed_ordinal;
     unsigned failures; /* of failed_ordinal */
 
-    struct read_piece reads[READ_SLOTS];
-    struct read_list reads_free, reads_sent;
-    unsigned reads_free_count;
+    struct read_piece *reads; /* slot_count */
+    struct read_list reads_free, reads_sent, reads_lost;
     uint64_t read_number;
 
     struct ahead *aheads;
@@ -234,7 +243,6 @@ void volume_log(struct encsan *v, const char *format, ...) __attribute__((format
 void volume_fail(struct encsan *v, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void volume_finish(struct encsan *v, struct request *r, int error);
-uint64_t now_us(void);
 
 /* ---- stage.c ---- (lock held) */
 /* Goes on with a write, zero or discard. False: it must wait. */
@@ -255,18 +263,21 @@ static inline uint8_t *segment_page(struct encsan *v, const struct segment *s, u
 /* Sends what may be sent. To be called after anything changed. */
 void pipeline_pump(struct encsan *v);
 void pipeline_resend(struct encsan *v, struct segment *s);
+/* What the target held back there, it has dropped. */
+void pipeline_session_lost(struct encsan *v, const struct nexus *n);
 /* A receipt covers it and no slot holds it. */
 void pipeline_durable(struct encsan *v, struct segment *s);
 /* Frees durable segments that no read needs any more. */
 void pipeline_reclaim(struct encsan *v);
 
 /* ---- receipt.c ---- (lock held) */
-void receipt_init(struct encsan *v, unsigned first_slot);
+void receipt_init(struct encsan *v); /* its slots are the last ones */
 void receipt_want(struct encsan *v, uint64_t ordinal);
 void receipt_ask(struct encsan *v);
 
 /* ---- read.c ---- (lock held) */
-void read_init(struct encsan *v, unsigned first_slot);
+int read_init(struct encsan *v); /* 0, or -1: out of memory */
+void read_fail_lost(struct encsan *v, int error);
 void read_pump(struct encsan *v);
 void read_for_ahead(struct encsan *v, struct ahead *a);
 /* One of the parts on which the request waits has come. */

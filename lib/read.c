@@ -6,13 +6,17 @@
  * written after a read was sent are always still here when its answer comes.
  *
  * A piece is on reads_free, or on reads_sent from the moment it has a number
- * until its bytes are complete. A request is on reads_queued until all its
- * pieces have left.
+ * until its bytes are complete; all that time it has a slot. When its session
+ * is lost it is on reads_lost, too, until another one is there. A request is on
+ * reads_queued until all its pieces have left.
  */
 #include "pipeline.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "clock.h"
 
 static void read_job(struct job *job);
 
@@ -23,20 +27,16 @@ static void read_complete(struct slot *slot)
     workers_push(p->volume->workers, &p->job);
 }
 
-void read_init(struct encsan *v, unsigned first_slot)
+int read_init(struct encsan *v)
 {
-    for (unsigned i = 0; i < READ_SLOTS; i++) {
-        struct read_piece *p = &v->reads[i];
-
-        p->volume = v;
-        p->slot = session_slot(v->session, first_slot + i);
-        p->slot->owner = p;
-        p->slot->complete = read_complete;
-        p->slot->cdb_bytes = WIRE_CDB_BYTES;
-        p->slot->out = false;
-        TAILQ_INSERT_TAIL(&v->reads_free, p, queue);
+    v->reads = calloc(v->slot_count, sizeof *v->reads);
+    if (!v->reads)
+        return -1;
+    for (unsigned i = 0; i < v->slot_count; i++) {
+        v->reads[i].volume = v;
+        TAILQ_INSERT_TAIL(&v->reads_free, &v->reads[i], queue);
     }
-    v->reads_free_count = READ_SLOTS;
+    return 0;
 }
 
 /* Copies what `tree` has of [lba, lba + blocks) over `out`; returns how many blocks. */
@@ -75,7 +75,7 @@ static void send_job(struct job *job)
 {
     struct read_piece *p = (struct read_piece *)((char *)job - offsetof(struct read_piece, job));
     struct encsan *v = p->volume;
-    int error = sa_cdb_make(v->sa, WIRE_SEALED_READ, wire_read_field(p->lba, p->blocks),
+    int error = sa_cdb_make(p->nexus->sa, WIRE_SEALED_READ, wire_read_field(p->lba, p->blocks),
                             p->slot->cdb);
 
     p->job.run = read_job;
@@ -86,14 +86,18 @@ static void send_job(struct job *job)
         workers_push(v->workers, &p->job);
     } else {
         v->stats.reads_sent++;
-        session_submit(v->session, p->slot);
+        session_submit(p->nexus->session, p->slot);
     }
     volume_unlock(v);
 }
 
 static void send_piece(struct encsan *v, struct read_piece *p)
 {
-    p->slot->bytes = (uint32_t)WIRE_READ_BYTES(p->blocks);
+    p->nexus = nexus_take(v, p->slot->bytes);
+    if (!p->nexus) {
+        TAILQ_INSERT_TAIL(&v->reads_lost, p, resend);
+        return;
+    }
     p->job.run = send_job;
     workers_push(v->workers, &p->job);
 }
@@ -112,7 +116,12 @@ static void start_piece(struct encsan *v, uint64_t lba, uint64_t blocks, struct 
     struct read_piece *p = TAILQ_FIRST(&v->reads_free);
 
     TAILQ_REMOVE(&v->reads_free, p, queue);
-    v->reads_free_count--;
+    p->slot = v->free_slots[--v->free_slot_count];
+    p->slot->owner = p;
+    p->slot->complete = read_complete;
+    p->slot->cdb_bytes = WIRE_CDB_BYTES;
+    p->slot->out = false;
+    p->slot->bytes = (uint32_t)WIRE_READ_BYTES(blocks);
     p->request = r;
     p->ahead = a;
     p->lba = lba;
@@ -142,7 +151,7 @@ static bool next_piece(struct encsan *v, struct request *r)
         blocks = v->segment_blocks;
     if (!overlay(v, lba, blocks, out))
         found = readahead_find(v, r, lba, &blocks, out);
-    if (found == READAHEAD_NOTHING && v->reads_free_count == 0)
+    if (found == READAHEAD_NOTHING && v->free_slot_count == 0)
         return false;
     r->progress += blocks;
     if (found == READAHEAD_COPIED)
@@ -153,11 +162,23 @@ static bool next_piece(struct encsan *v, struct request *r)
     return true;
 }
 
+static void send_lost(struct encsan *v)
+{
+    struct read_piece *p;
+
+    while (v->live_sessions > 0 && (p = TAILQ_FIRST(&v->reads_lost))) {
+        TAILQ_REMOVE(&v->reads_lost, p, resend);
+        v->stats.retries++;
+        send_piece(v, p);
+    }
+}
+
 void read_pump(struct encsan *v)
 {
     struct request *r;
     bool more;
 
+    send_lost(v);
     while (!v->error && (r = TAILQ_FIRST(&v->reads_queued))) {
         r->pending++; /* ours, so that it does not end while pieces leave */
         while (!v->error && r->progress < r->blocks && next_piece(v, r))
@@ -173,17 +194,15 @@ void read_pump(struct encsan *v)
 }
 
 /* 0; -EIO that the target says under seal; -EAGAIN: nothing usable came. */
-static int open_piece(struct encsan *v, struct read_piece *p)
+static int open_piece(struct read_piece *p)
 {
     struct wire_read header;
     const struct iovec out[2] = {{&header, sizeof header},
                                  {p->out, (size_t)p->blocks * ENCSAN_BLOCK_BYTES}};
 
-    if (p->slot->status == SLOT_LOST)
-        return -EIO;
     if (p->slot->status != SLOT_GOOD)
         return -EAGAIN;
-    if (sa_open_answer(v->sa, p->slot->cdb, p->slot->data, p->slot->bytes, out, 2) != 0)
+    if (sa_open_answer(p->nexus->sa, p->slot->cdb, p->slot->data, p->slot->bytes, out, 2) != 0)
         return -EBADMSG;
     return header.status == 0 ? 0 : -EIO;
 }
@@ -194,12 +213,39 @@ static int judge(struct encsan *v, struct read_piece *p, int error)
         v->stats.security_errors++;
         volume_log(v, "security: an answer to a read did not authenticate and was dropped");
     }
-    if ((error == -EBADMSG || error == -EAGAIN) && ++p->attempts < ATTEMPTS_MAX && !v->error) {
-        v->stats.retries++;
-        send_piece(v, p);
+    if (v->error || (error != -EBADMSG && error != -EAGAIN))
+        return error ? -EIO : 0;
+    if (p->slot->status == SLOT_LOST) {
+        TAILQ_INSERT_TAIL(&v->reads_lost, p, resend);
         return -EAGAIN;
     }
-    return error ? -EIO : 0;
+    if (++p->attempts == ATTEMPTS_MAX)
+        return -EIO;
+    v->stats.retries++;
+    send_piece(v, p);
+    return -EAGAIN;
+}
+
+static void end_piece(struct encsan *v, struct read_piece *p, int error)
+{
+    v->free_slots[v->free_slot_count++] = p->slot;
+    TAILQ_REMOVE(&v->reads_sent, p, queue);
+    TAILQ_INSERT_HEAD(&v->reads_free, p, queue);
+    if (p->ahead)
+        readahead_answered(v, p->ahead, now_us() - p->sent_us, error);
+    else
+        read_part_ended(v, p->request, error);
+    pthread_cond_broadcast(&v->idle);
+}
+
+void read_fail_lost(struct encsan *v, int error)
+{
+    struct read_piece *p;
+
+    while ((p = TAILQ_FIRST(&v->reads_lost))) {
+        TAILQ_REMOVE(&v->reads_lost, p, resend);
+        end_piece(v, p, error);
+    }
 }
 
 static void read_job(struct job *job)
@@ -207,23 +253,17 @@ static void read_job(struct job *job)
     struct read_piece *p = (struct read_piece *)((char *)job - offsetof(struct read_piece, job));
     struct encsan *v = p->volume;
     uint64_t start_us = now_us();
-    int error = open_piece(v, p);
+    int error = open_piece(p);
 
     volume_lock(v);
     v->stats.open_ns += (now_us() - start_us) * 1000;
+    nexus_give(p->nexus, p->slot);
     error = judge(v, p, error);
     if (error != -EAGAIN) {
         if (error == 0)
             overlay(v, p->lba, p->blocks, p->out);
-        TAILQ_REMOVE(&v->reads_sent, p, queue);
-        TAILQ_INSERT_HEAD(&v->reads_free, p, queue);
-        v->reads_free_count++;
-        if (p->ahead)
-            readahead_answered(v, p->ahead, now_us() - p->sent_us, error);
-        else
-            read_part_ended(v, p->request, error);
-        pthread_cond_broadcast(&v->idle);
-        pipeline_pump(v);
+        end_piece(v, p, error);
     }
+    pipeline_pump(v);
     volume_unlock(v);
 }

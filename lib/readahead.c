@@ -345,7 +345,7 @@ void readahead_pump(struct encsan *v)
 
     if (v->ahead_count == 0 || v->error)
         return;
-    while (v->reads_free_count > SLOTS_KEPT && (s = neediest(v)))
+    while (v->free_slot_count > SLOTS_KEPT && v->live_sessions > 0 && (s = neediest(v)))
         if (!ask_next(v, s))
             return;
 }

@@ -24,13 +24,13 @@ static void sync_complete(struct slot *slot)
     workers_push(sync->volume->workers, &sync->job);
 }
 
-void receipt_init(struct encsan *v, unsigned first_slot)
+void receipt_init(struct encsan *v)
 {
     for (unsigned i = 0; i < SYNC_SLOTS; i++) {
         struct sync *sync = &v->syncs[i];
 
         sync->volume = v;
-        sync->slot = session_slot(v->session, first_slot + i);
+        sync->slot = slots_get(v->slots, v->slot_count + i);
         sync->slot->owner = sync;
         sync->slot->complete = sync_complete;
         sync->slot->cdb_bytes = WIRE_CDB_BYTES;
@@ -61,7 +61,7 @@ static void ask_job(struct job *job)
 {
     struct sync *sync = (struct sync *)((char *)job - offsetof(struct sync, job));
     struct encsan *v = sync->volume;
-    int error = sa_cdb_make(v->sa, WIRE_SEALED_SYNC, sync->ordinal, sync->slot->cdb);
+    int error = sa_cdb_make(sync->nexus->sa, WIRE_SEALED_SYNC, sync->ordinal, sync->slot->cdb);
 
     sync->job.run = sync_job;
     volume_lock(v);
@@ -71,7 +71,7 @@ static void ask_job(struct job *job)
         workers_push(v->workers, &sync->job);
     } else {
         v->stats.syncs_sent++;
-        session_submit(v->session, sync->slot);
+        session_submit(sync->nexus->session, sync->slot);
     }
     volume_unlock(v);
 }
@@ -79,6 +79,7 @@ static void ask_job(struct job *job)
 static void ask(struct encsan *v, struct sync *sync)
 {
     sync->busy = true;
+    sync->nexus = nexus_take(v, sync->slot->bytes);
     sync->ordinal = v->sync_wanted;
     sync->event = ++v->event;
     v->sync_asked = v->sync_wanted;
@@ -89,7 +90,7 @@ static void ask(struct encsan *v, struct sync *sync)
 
 void receipt_ask(struct encsan *v)
 {
-    if (v->error || v->sync_paused || v->sync_wanted <= v->sync_asked ||
+    if (v->error || v->live_sessions == 0 || v->sync_paused || v->sync_wanted <= v->sync_asked ||
         v->sync_wanted <= v->durable || is_sealing(v, v->sync_wanted))
         return;
     for (unsigned i = 0; i < SYNC_SLOTS; i++) {
@@ -214,6 +215,7 @@ static void retry_later(struct encsan *v)
 static void ended(struct encsan *v, struct sync *sync)
 {
     sync->busy = false;
+    nexus_give(sync->nexus, sync->slot);
     v->sync_asked = v->durable;
     for (unsigned i = 0; i < SYNC_SLOTS; i++)
         if (v->syncs[i].busy && v->syncs[i].ordinal > v->sync_asked)
@@ -229,7 +231,7 @@ static void sync_job(struct job *job)
     struct wire_receipt receipt;
     const struct iovec out = {&receipt, sizeof receipt};
     bool opened = slot->status == SLOT_GOOD &&
-                  sa_open_answer(v->sa, slot->cdb, slot->data, slot->bytes, &out, 1) == 0;
+                  sa_open_answer(sync->nexus->sa, slot->cdb, slot->data, slot->bytes, &out, 1) == 0;
 
     volume_lock(v);
     ended(v, sync);

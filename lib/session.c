@@ -4,24 +4,34 @@
  *
  * The life of a transmission: free → queued (session_submit) → in flight
  * (given to libiscsi) → completed. `lock` guards the queue alone; everything
- * of libiscsi belongs to the thread. After the first error libiscsi is not
+ * of libiscsi belongs to the thread. libiscsi and the socket are given little
+ * more than what they can send, so that a command does not stand behind others
+ * that it cannot overtake. After the first error libiscsi is not
  * serviced any more but destroyed: with a reconnect of its own it would replay
  * writes, and a half-sent PDU desynchronises the stream.
  */
 #include "session.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/queue.h>
+#include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
+
+#include "clock.h"
 
 #define LOGIN_TIMEOUT_S 15
 #define SYN_RETRIES 3 /* about 15 s */
@@ -30,6 +40,9 @@
 #define KEEPALIVE_COUNT 4
 #define USER_TIMEOUT_MS 30000 /* unacknowledged data: the peer is dead */
 #define POLL_MS 1000
+#define QUEUED_PDUS_MAX 2         /* in libiscsi's queue */
+#define UNSENT_BYTES_MAX (256 << 10) /* in the socket */
+#define MEASURE_US 10000
 
 /* What libiscsi knows of a slot. The task is embedded: libiscsi's own are
  * freed too early when a hostile target answers twice. */
@@ -37,33 +50,72 @@ struct transmission {
     struct slot slot;
     struct scsi_task task;
     struct scsi_iovec iov;
-    bool in_flight;
+    TAILQ_ENTRY(transmission) link; /* queue or in_flight of: */
     struct session *session;
+};
+TAILQ_HEAD(transmission_list, transmission);
+
+struct slots {
+    unsigned count;
+    uint8_t *memory; /* the slots' data */
+    struct transmission transmissions[];
 };
 
 struct session {
     struct iscsi_context *iscsi; /* NULL once lost */
     char target[MAX_STRING_SIZE + 1]; /* IQN */
     int lun;
-    struct transmission *transmissions;
-    unsigned slots;
-    uint8_t *memory; /* the slots' data */
 
     pthread_t thread;
     int wakeup; /* eventfd */
     bool failed; /* the thread's: a callback reported the session's end */
+    struct transmission_list in_flight; /* the thread's */
+    uint64_t measured_us;               /* the thread's */
+    _Atomic uint32_t rtt_us, rtt_min_us, retransmits;
     void (*lost)(void *opaque, const char *why);
     void *opaque;
 
     pthread_mutex_t lock; /* guards what follows */
-    unsigned *queue;      /* indices of submitted slots, a ring of `slots` entries */
-    unsigned head, queued;
+    struct transmission_list queue;
     bool closing;
 };
 
+/* ---- slots ---- */
+
+struct slots *slots_new(unsigned count)
+{
+    struct slots *slots = calloc(1, sizeof *slots + count * sizeof slots->transmissions[0]);
+
+    if (!slots)
+        return NULL;
+    slots->count = count;
+    slots->memory = mmap(NULL, (size_t)count * WIRE_PDU_DATA_MAX, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (slots->memory == MAP_FAILED) {
+        free(slots);
+        return NULL;
+    }
+    for (unsigned i = 0; i < count; i++)
+        slots->transmissions[i].slot.data = slots->memory + (size_t)i * WIRE_PDU_DATA_MAX;
+    return slots;
+}
+
+void slots_free(struct slots *slots)
+{
+    munmap(slots->memory, (size_t)slots->count * WIRE_PDU_DATA_MAX);
+    free(slots);
+}
+
+struct slot *slots_get(struct slots *slots, unsigned index)
+{
+    return &slots->transmissions[index].slot;
+}
+
+/* ---- the thread ---- */
+
+/* Of one that is on no list any more. */
 static void complete(struct transmission *t, enum slot_status status)
 {
-    t->in_flight = false;
     free(t->task.datain.data);
     t->task.datain.data = NULL;
     t->slot.status = status;
@@ -74,6 +126,12 @@ static void command_done(struct iscsi_context *iscsi, int status, void *data, vo
 {
     struct transmission *t = private_data;
 
+    if (status == SCSI_STATUS_CANCELLED || status == SCSI_STATUS_ERROR ||
+        status == SCSI_STATUS_TIMEOUT) {
+        t->session->failed = true; /* completed as lost when the context is gone */
+        return;
+    }
+    TAILQ_REMOVE(&t->session->in_flight, t, link);
     switch (status) {
     case SCSI_STATUS_GOOD:
         complete(t, SLOT_GOOD);
@@ -81,11 +139,6 @@ static void command_done(struct iscsi_context *iscsi, int status, void *data, vo
     case SCSI_STATUS_BUSY:
     case SCSI_STATUS_TASK_SET_FULL:
         complete(t, SLOT_BUSY);
-        return;
-    case SCSI_STATUS_CANCELLED:
-    case SCSI_STATUS_ERROR:
-    case SCSI_STATUS_TIMEOUT:
-        t->session->failed = true; /* completed as lost when the context is gone */
         return;
     default:
         t->slot.sense_key = (uint8_t)t->task.sense.key;
@@ -112,54 +165,77 @@ static int send_command(struct session *s, struct transmission *t)
         if (slot->bytes >= WIRE_TAG_BYTES)
             memset(slot->data + slot->bytes - WIRE_TAG_BYTES, 0, WIRE_TAG_BYTES);
     }
-    t->in_flight = true;
+    TAILQ_INSERT_TAIL(&s->in_flight, t, link);
     return iscsi_scsi_command_async(s->iscsi, s->lun, &t->task, command_done, NULL, t);
 }
 
-static bool dequeue(struct session *s, unsigned *index, bool *closing)
+static struct transmission *dequeue(struct session *s)
 {
-    bool found;
+    struct transmission *t;
 
     pthread_mutex_lock(&s->lock);
-    found = s->queued > 0;
-    if (found) {
-        *index = s->queue[s->head];
-        s->head = (s->head + 1) % s->slots;
-        s->queued--;
-    }
-    *closing = s->closing;
+    t = TAILQ_FIRST(&s->queue);
+    if (t)
+        TAILQ_REMOVE(&s->queue, t, link);
     pthread_mutex_unlock(&s->lock);
-    return found;
+    return t;
 }
 
-/* Gives the queue to libiscsi, or back where the session is lost. */
-static bool drain(struct session *s)
+/* Gives of the queue to libiscsi, or all of it back where the session is lost. */
+static void drain(struct session *s)
 {
-    unsigned index;
-    bool closing;
+    struct transmission *t;
 
-    while (dequeue(s, &index, &closing)) {
-        struct transmission *t = &s->transmissions[index];
-
+    while (!s->iscsi || s->failed || iscsi_out_queue_length(s->iscsi) < QUEUED_PDUS_MAX) {
+        t = dequeue(s);
+        if (!t)
+            return;
         if (!s->iscsi || s->failed)
             complete(t, SLOT_LOST);
         else if (send_command(s, t) != 0)
             s->failed = true;
     }
+}
+
+static bool is_closing(struct session *s)
+{
+    bool closing;
+
+    pthread_mutex_lock(&s->lock);
+    closing = s->closing;
+    pthread_mutex_unlock(&s->lock);
     return closing;
+}
+
+static void measure(struct session *s)
+{
+    uint64_t now = now_us();
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+
+    if (now - s->measured_us < MEASURE_US)
+        return;
+    s->measured_us = now;
+    if (getsockopt(iscsi_get_fd(s->iscsi), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return;
+    s->rtt_us = info.tcpi_rtt;
+    s->rtt_min_us = info.tcpi_min_rtt == UINT32_MAX ? 0 : info.tcpi_min_rtt;
+    s->retransmits = info.tcpi_total_retrans;
 }
 
 static void lose(struct session *s)
 {
     const char *error = iscsi_get_error(s->iscsi);
+    struct transmission *t;
     char why[256];
 
     snprintf(why, sizeof why, "%.*s", (int)strcspn(error, "\n"), error);
     iscsi_destroy_context(s->iscsi); /* its callbacks only set `failed` */
     s->iscsi = NULL;
-    for (unsigned i = 0; i < s->slots; i++)
-        if (s->transmissions[i].in_flight)
-            complete(&s->transmissions[i], SLOT_LOST);
+    while ((t = TAILQ_FIRST(&s->in_flight))) {
+        TAILQ_REMOVE(&s->in_flight, t, link);
+        complete(t, SLOT_LOST);
+    }
     s->lost(s->opaque, why);
 }
 
@@ -181,35 +257,40 @@ static void service(struct session *s)
         s->failed = true;
     if (s->iscsi && s->failed)
         lose(s);
+    else if (s->iscsi)
+        measure(s);
 }
 
 static void *session_thread(void *arg)
 {
     struct session *s = arg;
 
-    while (!drain(s))
+    while (!is_closing(s)) {
+        drain(s);
         service(s);
+    }
     return NULL;
 }
 
 void session_submit(struct session *s, struct slot *slot)
 {
-    unsigned index = (unsigned)((struct transmission *)slot - s->transmissions);
+    struct transmission *t = (struct transmission *)slot;
     const uint64_t one = 1;
     bool wake;
 
+    t->session = s;
     pthread_mutex_lock(&s->lock);
-    wake = s->queued == 0;
-    s->queue[(s->head + s->queued++) % s->slots] = index;
+    wake = TAILQ_EMPTY(&s->queue);
+    TAILQ_INSERT_TAIL(&s->queue, t, link);
     pthread_mutex_unlock(&s->lock);
     /* fails only when the counter is full: then the thread is awake anyway */
     if (wake && write(s->wakeup, &one, sizeof one) < 0)
         return;
 }
 
-struct slot *session_slot(struct session *s, unsigned index)
+struct session_path session_path(struct session *s)
 {
-    return &s->transmissions[index].slot;
+    return (struct session_path){s->rtt_us, s->rtt_min_us, s->retransmits};
 }
 
 const char *session_target(const struct session *s)
@@ -234,18 +315,22 @@ static void describe(struct iscsi_context *iscsi, const char *portal, char *out,
         snprintf(out, size, "%.*s", (int)strcspn(error, "\n"), error);
 }
 
-static int log_in(struct session *s, const char *url, const char *initiator_name, char *message,
-                  size_t size)
+/* The number is the ISID's qualifier: a session with the same ISID would replace the other. */
+static int log_in(struct session *s, const char *url, const char *initiator_name, unsigned number,
+                  char *message, size_t size)
 {
+    static const int unsent = UNSENT_BYTES_MAX;
     struct iscsi_url *parsed;
+    uint32_t random;
     char why[512];
     int result;
 
     s->iscsi = iscsi_create_context(initiator_name);
-    if (!s->iscsi) {
+    if (!s->iscsi || getrandom(&random, sizeof random, 0) != sizeof random) {
         snprintf(message, size, "out of memory");
         return -1;
     }
+    iscsi_set_isid_random(s->iscsi, random, number);
     parsed = iscsi_parse_full_url(s->iscsi, url);
     if (!parsed) {
         snprintf(message, size, "%s: not of the form iscsi://HOST[:PORT]/IQN/LUN", url);
@@ -271,22 +356,11 @@ static int log_in(struct session *s, const char *url, const char *initiator_name
         return -1;
     }
     iscsi_set_timeout(s->iscsi, 0); /* a PDU that times out half sent breaks the stream */
-    return 0;
-}
-
-static int make_slots(struct session *s, unsigned slots)
-{
-    s->transmissions = calloc(slots, sizeof *s->transmissions);
-    s->queue = calloc(slots, sizeof *s->queue);
-    s->memory = mmap(NULL, (size_t)slots * WIRE_PDU_DATA_MAX, PROT_READ | PROT_WRITE,
-                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (!s->transmissions || !s->queue || s->memory == MAP_FAILED)
+    if (setsockopt(iscsi_get_fd(s->iscsi), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) != 0) {
+        snprintf(message, size, "%s: TCP_NOTSENT_LOWAT: %s", url, strerror(errno));
         return -1;
-    s->slots = slots;
-    for (unsigned i = 0; i < slots; i++) {
-        s->transmissions[i].session = s;
-        s->transmissions[i].slot.data = s->memory + (size_t)i * WIRE_PDU_DATA_MAX;
     }
+    measure(s);
     return 0;
 }
 
@@ -296,17 +370,13 @@ static void session_free(struct session *s)
         iscsi_logout_sync(s->iscsi);
         iscsi_destroy_context(s->iscsi);
     }
-    if (s->memory && s->memory != MAP_FAILED)
-        munmap(s->memory, (size_t)s->slots * WIRE_PDU_DATA_MAX);
     if (s->wakeup >= 0)
         close(s->wakeup);
-    free(s->transmissions);
-    free(s->queue);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
 
-struct session *session_open(const char *url, const char *initiator_name, unsigned slots,
+struct session *session_open(const char *url, const char *initiator_name, unsigned number,
                              void (*lost)(void *opaque, const char *why), void *opaque,
                              char *message, size_t message_size)
 {
@@ -320,10 +390,12 @@ struct session *session_open(const char *url, const char *initiator_name, unsign
     pthread_mutex_init(&s->lock, NULL);
     s->lost = lost;
     s->opaque = opaque;
+    TAILQ_INIT(&s->queue);
+    TAILQ_INIT(&s->in_flight);
     s->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (s->wakeup < 0 || make_slots(s, slots) != 0) {
-        snprintf(message, message_size, "out of memory or file descriptors");
-    } else if (log_in(s, url, initiator_name, message, message_size) == 0) {
+    if (s->wakeup < 0) {
+        snprintf(message, message_size, "out of file descriptors");
+    } else if (log_in(s, url, initiator_name, number, message, message_size) == 0) {
         if (pthread_create(&s->thread, NULL, session_thread, s) == 0)
             return s;
         snprintf(message, message_size, "cannot start a thread");

@@ -3,8 +3,9 @@
  * One iSCSI session on a thread of its own, through libiscsi.
  *
  * It sees slots: a CDB and a buffer, ciphertext both, in memory that is
- * allocated once. It never sees a key or a plain byte. What it reports is a
- * hint, since nothing of iSCSI is authenticated (PROTOCOL, ground rule).
+ * allocated once and that several sessions share. It never sees a key or a
+ * plain byte. What it reports is a hint, since nothing of iSCSI is
+ * authenticated (PROTOCOL, ground rule).
  */
 #ifndef ENCSAN_SESSION_H
 #define ENCSAN_SESSION_H
@@ -27,7 +28,7 @@ struct slot {
     uint8_t cdb_bytes;
     bool out;       /* data goes to the target */
     uint32_t bytes; /* of data, either way */
-    uint8_t *data;  /* WIRE_PDU_DATA_MAX bytes, the session's */
+    uint8_t *data;  /* WIRE_PDU_DATA_MAX bytes */
 
     enum slot_status status;
     uint8_t sense_key;
@@ -38,22 +39,35 @@ struct slot {
     void *owner;
 };
 
+struct slots;
+
+/* NULL: out of memory. The memory is touched when a slot is first used. */
+struct slots *slots_new(unsigned count);
+void slots_free(struct slots *slots); /* no session has one of them */
+struct slot *slots_get(struct slots *slots, unsigned index);
+
 struct session;
 
-/* Connects to `url` (iscsi://HOST[:PORT]/IQN/LUN), logs in as `initiator_name`
- * and makes `slots` slots. `lost` is called once by the session's thread, if
- * the session ends before session_close, after every slot in flight was
- * completed as SLOT_LOST. NULL on failure, with a line in `message`. */
-struct session *session_open(const char *url, const char *initiator_name, unsigned slots,
+/* Connects to `url` (iscsi://HOST[:PORT]/IQN/LUN) and logs in as
+ * `initiator_name`; `number` is this session's among those of that name. `lost`
+ * is called once by the session's thread, if the session ends before
+ * session_close, after every slot in flight was completed as SLOT_LOST. NULL on
+ * failure, with a line in `message`. */
+struct session *session_open(const char *url, const char *initiator_name, unsigned number,
                              void (*lost)(void *opaque, const char *why), void *opaque,
                              char *message, size_t message_size);
 /* Logs out where it still can, and frees. Nothing may be in flight. */
 void session_close(struct session *session);
 
-struct slot *session_slot(struct session *session, unsigned index);
 /* Any thread. A slot belongs to the session until `complete`. Commands leave
  * in the order in which they were submitted. */
 void session_submit(struct session *session, struct slot *slot);
+
+struct session_path { /* of the TCP connection, as the kernel sees it (tcp(7), TCP_INFO) */
+    uint32_t rtt_us, rtt_min_us; /* smoothed; 0: not known yet */
+    uint32_t retransmits;        /* segments of TCP, since login */
+};
+struct session_path session_path(struct session *session);
 
 const char *session_target(const struct session *session); /* the IQN */
 unsigned session_lun(const struct session *session);

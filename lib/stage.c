@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "clock.h"
+
 int segment_compare(struct segment *a, struct segment *b)
 {
     return a->lba < b->lba ? -1 : a->lba > b->lba;

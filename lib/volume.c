@@ -12,11 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
-#include <openssl/rand.h>
+#include <openssl/crypto.h>
 
-#include "suite.h"
+#include "clock.h"
 
 #define DEPTH_DEFAULT 32
 #define SEGMENT_BLOCKS_DEFAULT 32
@@ -25,15 +24,6 @@
 #define RANGE_SEGMENTS 1024  /* zeroes and unmaps have segments without pages */
 #define TICK_US 100000
 #define STAGED_MAX_US 500000 /* a partial segment leaves after this */
-#define INITIATOR_PREFIX "iqn.2026-11.org.encsan:"
-
-uint64_t now_us(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 void volume_log(struct encsan *v, const char *format, ...)
 {
@@ -98,6 +88,7 @@ void volume_fail(struct encsan *v, int error, const char *format, ...)
     v->error = error;
     fail_all(v, &v->parked);
     fail_all(v, &v->flushes);
+    read_fail_lost(v, error);
     while ((r = TAILQ_FIRST(&v->reads_queued))) {
         TAILQ_REMOVE(&v->reads_queued, r, queue);
         r->progress = r->blocks;
@@ -105,15 +96,6 @@ void volume_fail(struct encsan *v, int error, const char *format, ...)
         if (r->pending == 0) /* else its last piece ends it */
             volume_finish(v, r, error);
     }
-}
-
-static void lost(void *opaque, const char *why)
-{
-    struct encsan *v = opaque;
-
-    volume_lock(v);
-    volume_fail(v, -EIO, "the connection to the target is lost (%s)", why);
-    volume_unlock(v);
 }
 
 /* ---- the ticker: old partial segments leave, refused ones are sent again ---- */
@@ -125,18 +107,13 @@ static bool is_quiet(const struct encsan *v)
 
 static void wait_tick(struct encsan *v)
 {
-    struct timespec until;
+    uint64_t until_us;
 
     while (is_quiet(v) && !v->closing)
         pthread_cond_wait(&v->tick, &v->lock);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK_US * 1000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    while (!v->closing && pthread_cond_timedwait(&v->tick, &v->lock, &until) != ETIMEDOUT)
-        ;
+    until_us = now_us() + TICK_US;
+    while (!v->closing && now_us() < until_us)
+        cond_wait_until(&v->tick, &v->lock, until_us);
 }
 
 static void *ticker(void *arg)
@@ -179,6 +156,7 @@ static void init_lists(struct encsan *v)
     TAILQ_INIT(&v->durable_segments);
     TAILQ_INIT(&v->reads_free);
     TAILQ_INIT(&v->reads_sent);
+    TAILQ_INIT(&v->reads_lost);
     TAILQ_INIT(&v->parked);
     TAILQ_INIT(&v->reads_queued);
     TAILQ_INIT(&v->flushes);
@@ -188,35 +166,36 @@ static void init_lists(struct encsan *v)
 static struct encsan *volume_new(void)
 {
     struct encsan *v = calloc(1, sizeof *v);
-    pthread_condattr_t attr;
 
     if (!v)
         return NULL;
     v->pages = MAP_FAILED;
     pthread_mutex_init(&v->lock, NULL);
     pthread_cond_init(&v->idle, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&v->tick, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&v->tick);
+    cond_init(&v->sessions_changed);
     init_lists(v);
     return v;
 }
 
 static void volume_free(struct encsan *v)
 {
-    if (v->session)
-        session_close(v->session);
+    nexus_close_all(v);
     if (v->workers)
         workers_free(v->workers);
-    if (v->sa)
-        sa_free(v->sa);
+    if (v->slots)
+        slots_free(v->slots);
     if (v->pages != MAP_FAILED)
         munmap(v->pages, (size_t)v->page_count * ENCSAN_BLOCK_BYTES);
     readahead_free(v);
     free(v->free_pages);
     free(v->segments);
+    free(v->reads);
+    free((char *)v->options.url);
+    free((char *)v->options.suite);
+    OPENSSL_cleanse(&v->options, sizeof v->options);
     pthread_cond_destroy(&v->tick);
+    pthread_cond_destroy(&v->sessions_changed);
     pthread_cond_destroy(&v->idle);
     pthread_mutex_destroy(&v->lock);
     free(v);
@@ -256,8 +235,15 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
     v->info.read_only = o->read_only;
     if (!o->url)
         return refuse(message, "no URL given");
+    v->options = *o;
+    v->options.url = strdup(o->url);
+    v->options.suite = o->suite ? strdup(o->suite) : NULL;
+    if (!v->options.url || (o->suite && !v->options.suite))
+        return refuse(message, "out of memory");
     if (v->depth > DEPTH_MAX)
-        return refuse(message, "prefetch= is at most 64 segments");
+        return refuse(message, "prefetch= is at most 160 segments");
+    if (o->sessions > ENCSAN_SESSIONS_MAX)
+        return refuse(message, "sessions= is at most 16");
     if (segment % ENCSAN_BLOCK_BYTES || v->segment_blocks > WIRE_DATA_BLOCKS_MAX)
         return refuse(message, "segment= is a multiple of 4 KiB, at most 252 KiB");
     if (cache < CACHE_BYTES_MIN || cache / ENCSAN_BLOCK_BYTES > UINT32_MAX / 2)
@@ -288,40 +274,26 @@ static int make_memory(struct encsan *v, char *message)
     return readahead_init(v) == 0 ? 0 : refuse(message, "out of memory: a smaller cache= may help");
 }
 
-static int connect_target(struct encsan *v, const struct encsan_options *o, char *message)
+/* Slots are touched when they are used: fewer of them where segments are large. */
+static int make_slots(struct encsan *v, char *message)
 {
-    char name[sizeof INITIATOR_PREFIX + 16];
-    struct handshake h;
+    size_t most = SLOTS_BYTES_MAX / WIRE_WRITE_BYTES(v->segment_blocks);
 
-    if (RAND_bytes(v->info.mount_id, ENCSAN_ID_BYTES) != 1)
-        return refuse(message, "OpenSSL has no random numbers");
-    snprintf(name, sizeof name, INITIATOR_PREFIX "%016llx",
-             (unsigned long long)wire_get64(v->info.mount_id));
-    v->session = session_open(o->url, name, v->depth + READ_SLOTS + SYNC_SLOTS, lost, v, message,
-                              ENCSAN_MESSAGE_BYTES);
-    if (!v->session || handshake_run(v->session, o, v->info.mount_id, &h, message) != 0)
-        return -1;
-    v->sa = h.sa;
-    v->blocks = h.blocks;
-    v->boot_id = h.boot_id;
-    v->generation = h.generation;
-    v->ordinal_window = h.ordinal_window;
-    v->info.size_bytes = h.blocks * ENCSAN_BLOCK_BYTES;
-    v->info.generation = h.generation;
-    v->info.suite = suite_name(h.suite);
-    memcpy(v->info.volume_id, h.volume_id, ENCSAN_ID_BYTES);
+    v->slot_count = most < SLOTS_MAX ? (unsigned)most : SLOTS_MAX;
+    v->slots = slots_new(v->slot_count + SYNC_SLOTS);
+    if (!v->slots || read_init(v) != 0)
+        return refuse(message, "out of memory");
+    for (unsigned i = v->slot_count; i > 0; i--)
+        v->free_slots[v->free_slot_count++] = slots_get(v->slots, i - 1);
+    receipt_init(v);
     return 0;
 }
 
-static int start_pipeline(struct encsan *v, unsigned workers, char *message)
+static int start_threads(struct encsan *v, unsigned workers, char *message)
 {
-    for (unsigned i = 0; i < v->depth; i++)
-        v->write_slots[i] = session_slot(v->session, i);
-    v->write_slot_count = v->depth;
-    read_init(v, v->depth);
-    receipt_init(v, v->depth + READ_SLOTS);
     v->workers = workers_new("encsan-seal", workers);
-    if (!v->workers || pthread_create(&v->ticker, NULL, ticker, v) != 0)
+    if (!v->workers || nexus_open_others(v) != 0 ||
+        pthread_create(&v->ticker, NULL, ticker, v) != 0)
         return refuse(message, "cannot start a thread");
     return 0;
 }
@@ -335,8 +307,8 @@ struct encsan *encsan_open(const struct encsan_options *options, char message[EN
         return NULL;
     }
     if (take_options(v, options, message) == 0 && make_memory(v, message) == 0 &&
-        connect_target(v, options, message) == 0 &&
-        start_pipeline(v, options->workers, message) == 0)
+        make_slots(v, message) == 0 && nexus_open_first(v, options, message) == 0 &&
+        start_threads(v, options->workers, message) == 0)
         return v;
     volume_free(v);
     return NULL;
@@ -347,7 +319,7 @@ static bool slots_in_use(const struct encsan *v)
     for (unsigned i = 0; i < SYNC_SLOTS; i++)
         if (v->syncs[i].busy)
             return true;
-    return v->write_slot_count < v->depth || !TAILQ_EMPTY(&v->reads_sent);
+    return v->in_flight > 0 || !TAILQ_EMPTY(&v->reads_sent);
 }
 
 int encsan_close(struct encsan *v)
@@ -359,6 +331,7 @@ int encsan_close(struct encsan *v)
         pthread_cond_wait(&v->idle, &v->lock);
     v->closing = true;
     pthread_cond_broadcast(&v->tick);
+    pthread_cond_broadcast(&v->sessions_changed);
     volume_unlock(v);
     pthread_join(v->ticker, NULL);
     volume_free(v);
@@ -379,7 +352,8 @@ void encsan_get_stats(struct encsan *v, struct encsan_stats *stats)
     stats->staged_bytes = v->staged_blocks * ENCSAN_BLOCK_BYTES;
     stats->retained_bytes = v->retained_blocks * ENCSAN_BLOCK_BYTES;
     stats->depth = v->depth;
-    stats->in_flight = v->depth - v->write_slot_count;
+    stats->sessions = v->live_sessions;
+    stats->in_flight = v->in_flight;
     stats->readahead = v->ahead_window;
     volume_unlock(v);
 }

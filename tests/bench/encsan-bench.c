@@ -17,6 +17,7 @@
 #include "plain.h"
 
 static char *key_file, *target_key, *op = "write", *depth = "auto", *suite;
+static int sessions;
 static int64_t block_bytes = 131072, size_bytes = 1 << 30, segment_bytes, warm_up_bytes;
 static gboolean json, each_flushed, plain;
 
@@ -28,6 +29,7 @@ static const GOptionEntry entries[] = {
     {"block", 0, 0, G_OPTION_ARG_INT64, &block_bytes, "bytes a request", "BYTES"},
     {"segment", 0, 0, G_OPTION_ARG_INT64, &segment_bytes, "bytes a segment", "BYTES"},
     {"depth", 0, 0, G_OPTION_ARG_STRING, &depth, "segments in flight, or auto", "N"},
+    {"sessions", 0, 0, G_OPTION_ARG_INT, &sessions, "iSCSI sessions (as many as the distance wants)", "N"},
     {"sync", 0, 0, G_OPTION_ARG_NONE, &each_flushed, "wait for each block's receipt before the next one", NULL},
     {"suite", 0, 0, G_OPTION_ARG_STRING, &suite, "cipher suite", "SUITE"},
     {"size", 0, 0, G_OPTION_ARG_INT64, &size_bytes, "bytes in all", "BYTES"},
@@ -75,7 +77,7 @@ static void start_request(struct encsan *v, struct run *run, uint8_t *buf, uint6
     if (strcmp(op, "write") == 0)
         encsan_write_async(v, buf, (size_t)block_bytes, offset, 0, request_done, run);
     else
-        encsan_read_async(v, buf, (size_t)block_bytes, offset, request_done, run);
+        encsan_read_stream_async(v, buf, (size_t)block_bytes, offset, UINT64_MAX, request_done, run);
 }
 
 static int run_sealed(void *volume, uint8_t *buffers, uint64_t first, uint64_t requests)
@@ -191,6 +193,7 @@ static int bench_sealed(const char *url)
     struct encsan_options options = {.url = url,
                                      .suite = suite,
                                      .segment_bytes = (size_t)segment_bytes,
+                                     .sessions = (unsigned)sessions,
                                      .depth = strcmp(depth, "auto") == 0 ? 0 : (unsigned)atoi(depth)};
     char message[ENCSAN_MESSAGE_BYTES];
     struct encsan_info info;

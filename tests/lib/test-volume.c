@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
+#include "cut.h"
 #include "encsan.h"
 
 #define BLOCK ENCSAN_BLOCK_BYTES
@@ -438,16 +440,51 @@ static gpointer actor_thread(gpointer data)
     return NULL;
 }
 
-static void test_model(void)
+#define CUT_SESSIONS 4
+#define CUT_EVERY_US 20000
+
+struct cutter {
+    struct encsan *volume;
+    uint16_t port;
+    atomic_bool ending;
+    unsigned cuts;
+};
+
+/* One session after another is lost, but never the last one. */
+static gpointer cutter_thread(gpointer data)
+{
+    struct cutter *c = data;
+    struct encsan_stats stats;
+
+    while (!c->ending) {
+        g_usleep(CUT_EVERY_US);
+        encsan_get_stats(c->volume, &stats);
+        if (stats.sessions == CUT_SESSIONS && cut_connection(c->port, c->cuts) > 0)
+            c->cuts++;
+    }
+    return NULL;
+}
+
+/* iscsi://127.0.0.1:PORT/… */
+static uint16_t port_of(const char *url)
+{
+    return (uint16_t)atoi(strchr(url + strlen("iscsi://"), ':') + 1);
+}
+
+static void test_model(gconstpointer cut)
 {
     struct target t = {0};
     struct actor actors[MODEL_THREADS];
-    GThread *threads[MODEL_THREADS];
+    GThread *threads[MODEL_THREADS], *cutting = NULL;
 
     target_start(&t);
     struct encsan_options o = options_for(&t);
     o.cache_bytes = 4u << 20; /* small: writers wait, everything is parked now and then */
+    o.sessions = cut ? CUT_SESSIONS : 0;
     struct encsan *v = open_volume(&o);
+    struct cutter cutter = {.volume = v, .port = port_of(t.url)};
+    if (cut)
+        cutting = g_thread_new("cutter", cutter_thread, &cutter);
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         actors[i] = (struct actor){v, i * MODEL_BLOCKS, g_test_rand_int() & 0x7fffffff,
                                    g_malloc0(MODEL_BLOCKS * BLOCK)};
@@ -456,6 +493,12 @@ static void test_model(void)
     }
     for (unsigned i = 0; i < MODEL_THREADS; i++)
         g_thread_join(threads[i]);
+    if (cut) {
+        cutter.ending = true;
+        g_thread_join(cutting);
+        g_test_message("%u cuts", cutter.cuts);
+        g_assert_cmpuint(cutter.cuts, >, 2);
+    }
     g_assert_cmpint(encsan_close(v), ==, 0);
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         assert_on_disk(&t, actors[i].model, MODEL_BLOCKS * BLOCK, i * MODEL_BLOCKS * BLOCK);
@@ -515,7 +558,7 @@ static void test_lost_target(void)
     g_assert_cmpint(encsan_read(v, buf, BLOCK, BLOCK), ==, -EIO);
     g_assert_cmpint(encsan_error(v), ==, -EIO);
     g_assert_cmpint(encsan_close(v), ==, -EIO);
-    g_assert_true(g_pattern_match_simple("the connection to the target is lost*\n", log->str));
+    g_assert_true(g_pattern_match_simple("*the connection to the target is lost*\n", log->str));
     g_string_free(log, TRUE);
     target_stop(&t);
 }
@@ -532,7 +575,8 @@ int main(int argc, char **argv)
     g_test_add_func("/volume/zero-and-discard", test_zero_and_discard);
     g_test_add_func("/volume/barrier", test_barrier);
     g_test_add_func("/volume/readahead", test_readahead);
-    g_test_add_func("/volume/model", test_model);
+    g_test_add_data_func("/volume/model", NULL, test_model);
+    g_test_add_data_func("/volume/model/sessions-lost", "cut", test_model);
     g_test_add_func("/volume/stream", test_stream);
     g_test_add_func("/volume/lost-target", test_lost_target);
     return g_test_run();

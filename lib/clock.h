@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The clock of every deadline here: CLOCK_MONOTONIC, in microseconds. */
-#ifndef TARGET_CLOCK_H
-#define TARGET_CLOCK_H
+#ifndef ENCSAN_CLOCK_H
+#define ENCSAN_CLOCK_H
 
 #include <pthread.h>
 #include <stdint.h>

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The nexuses of a volume: its iSCSI sessions, each with the security
+ * association that is made in it. Several, because one TCP connection over a
+ * long link carries no more than its send buffer a round trip. Each is opened,
+ * and opened again when it is lost, by a thread of its own.
+ *
+ *   DOWN   its thread connects
+ *   LIVE   takes transmissions
+ *   LOST   the session has ended; workers still look at its last answers
+ *
+ * Number 0 carries nothing large while there is another, so that a small read
+ * or a SYNC does not stand behind a copy. The volume's lock holds for every
+ * member but volume and number, and for every function where nothing else is said.
+ */
+#ifndef ENCSAN_NEXUS_H
+#define ENCSAN_NEXUS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "encsan.h"
+#include "sa.h"
+#include "session.h"
+
+struct encsan;
+
+struct nexus {
+    struct encsan *volume;
+    unsigned number;
+    pthread_t thread;
+    bool has_thread;
+    enum { NEXUS_DOWN, NEXUS_LIVE, NEXUS_LOST } state;
+    bool complained;        /* a line about it is in the log, and it has not come up since */
+    struct session *session; /* constant while it is busy */
+    struct sa *sa;
+    unsigned busy;          /* transmissions, from nexus_take to nexus_give */
+    uint64_t pending_bytes; /* of those */
+};
+
+/* Opens the first session and takes the lease, in the caller's thread and
+ * without the lock. 0, or -1 with a line in `message`. */
+int nexus_open_first(struct encsan *v, const struct encsan_options *options,
+                     char message[ENCSAN_MESSAGE_BYTES]);
+/* Opens the others, in the background. Without the lock. 0, or -1: no thread. */
+int nexus_open_others(struct encsan *v);
+/* Logs out of all. The volume is closing and nothing is busy. Without the lock. */
+void nexus_close_all(struct encsan *v);
+
+/* The one that will send a transmission of so many bytes of data first; it is
+ * busy with it until nexus_give. NULL: none is live. */
+struct nexus *nexus_take(struct encsan *v, uint32_t bytes);
+/* The transmission has ended, and nobody needs the SA for it any more. */
+void nexus_give(struct nexus *n, const struct slot *slot);
+
+#endif
