@@ -40,7 +40,7 @@ struct encsan_options {
     uint8_t previous_mount_id[ENCSAN_ID_BYTES]; /* of the last open here, zero: none */
     const char *suite;      /* NULL: aes-256-gcm or chacha20-poly1305, as the target prefers */
     bool read_only;
-    unsigned depth;         /* segments sealed ahead or in flight (OP-n); 0: default */
+    unsigned depth;         /* segments sealed ahead or in flight (OP-n); 0: as the model says */
     unsigned sessions;      /* iSCSI sessions; 0: as many as the distance wants */
     unsigned workers;       /* threads that seal and open; 0: one for each processor */
     size_t segment_bytes;   /* at most 252 KiB; 0: default (128 KiB) */
@@ -79,9 +79,11 @@ struct encsan_stats { /* since open; all counters grow only, but those from stag
     uint64_t seal_ns, open_ns;
     uint64_t ordinal, durable; /* last given; highest receipted */
     uint64_t staged_bytes, retained_bytes; /* not yet sealed; not yet receipted */
-    unsigned in_flight, depth;
-    unsigned sessions; /* that are there now */
-    unsigned readahead; /* the window now, segments */
+    unsigned in_flight, depth, best_depth;  /* segments; n* of the model, 0: not measured yet */
+    unsigned readahead, best_readahead;     /* the same for reading ahead: the window */
+    unsigned sessions, sessions_wanted;     /* that are there now */
+    uint32_t rtt_us;                        /* the shortest round trip that TCP has seen */
+    uint64_t write_rate, read_rate;         /* bytes a second, the line's, as measured last */
 };
 void encsan_get_stats(struct encsan *volume, struct encsan_stats *stats);
 

@@ -239,6 +239,20 @@ void nexus_close_all(struct encsan *v)
 
 /* ---- transmissions ---- */
 
+uint32_t nexus_rtt_min_us(const struct encsan *v)
+{
+    uint32_t least = 0;
+
+    for (unsigned i = 0; i < v->sessions; i++) {
+        const struct nexus *n = &v->nexuses[i];
+        uint32_t rtt = n->state == NEXUS_LIVE ? session_path(n->session).rtt_min_us : 0;
+
+        if (rtt && (least == 0 || rtt < least))
+            least = rtt;
+    }
+    return least;
+}
+
 struct nexus *nexus_take(struct encsan *v, uint32_t bytes)
 {
     bool reserved = bytes > SMALL_BYTES && v->live_sessions > (v->nexuses[0].state == NEXUS_LIVE);

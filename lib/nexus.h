@@ -48,6 +48,9 @@ int nexus_open_others(struct encsan *v);
 /* Logs out of all. The volume is closing and nothing is busy. Without the lock. */
 void nexus_close_all(struct encsan *v);
 
+/* The lowest round trip time that TCP has seen; 0: not known yet. */
+uint32_t nexus_rtt_min_us(const struct encsan *v);
+
 /* The one that will send a transmission of so many bytes of data first; it is
  * busy with it until nexus_give. NULL: none is live. */
 struct nexus *nexus_take(struct encsan *v, uint32_t bytes);

@@ -16,7 +16,46 @@
 
 static bool may_start(const struct encsan *v)
 {
-    return v->in_flight < v->depth && v->free_slot_count > SLOTS_FOR_READS && v->live_sessions > 0;
+    return v->in_flight < v->write_pace.depth && v->free_slot_count > SLOTS_FOR_READS &&
+           v->live_sessions > 0;
+}
+
+/* Bytes a second of one worker. Until something was measured: fast enough not to matter. */
+static double worker_rate(uint64_t bytes, uint64_t ns)
+{
+    return ns ? (double)bytes * 1e9 / (double)ns : 1e10;
+}
+
+struct model pipeline_model(struct encsan *v)
+{
+    struct model m = {
+        .segment_bytes = (double)(v->segment_blocks * ENCSAN_BLOCK_BYTES),
+        .rtt_s = nexus_rtt_min_us(v) / 1e6,
+        .round_trips = 1,
+        .seal = worker_rate(v->sealed_bytes, v->stats.seal_ns),
+        .workers = workers_count(v->workers),
+    };
+
+    /* what the target's processors do is not known: they are taken to be as ours */
+    m.open = v->opened_bytes ? worker_rate(v->opened_bytes, v->stats.open_ns) : m.seal;
+    m.target_workers = m.workers;
+    return m;
+}
+
+int pipeline_gather(struct encsan *v, const uint32_t *page, uint64_t count, struct iovec *out)
+{
+    int pieces = 0;
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint8_t *data = page_at(v, page[i]);
+        struct iovec *last = out + pieces - 1;
+
+        if (i > 0 && (uint8_t *)last->iov_base + last->iov_len == data)
+            last->iov_len += ENCSAN_BLOCK_BYTES;
+        else
+            out[pieces++] = (struct iovec){data, ENCSAN_BLOCK_BYTES};
+    }
+    return pieces;
 }
 
 static void take_slot(struct encsan *v, struct segment *s)
@@ -92,6 +131,11 @@ static void answer_job(struct job *job)
 
     volume_lock(v);
     give_slot(v, s);
+    if (slot->status == SLOT_GOOD && s->blocks == v->segment_blocks && s->operation == WIRE_OP_WRITE) {
+        struct model line = pipeline_model(v);
+
+        pace_answered(&v->write_pace, &line, now_us() - s->sent_us, now_us());
+    }
     answered(v, s, slot);
     pipeline_pump(v);
     volume_unlock(v);
@@ -111,22 +155,13 @@ static int seal(struct encsan *v, struct segment *s)
     struct wire_write header = {.operation = (uint8_t)s->operation};
     struct iovec in[1 + WIRE_DATA_BLOCKS_MAX] = {{&header, sizeof header}};
     uint64_t data_blocks = s->operation == WIRE_OP_WRITE ? s->blocks : 0;
-    int pieces = 1;
+    int pieces = 1 + pipeline_gather(v, s->page, data_blocks, in + 1);
     int error;
 
     wire_put32(header.blocks, (uint32_t)s->blocks);
     wire_put64(header.lba, s->lba);
     wire_put64(header.ordinal, s->ordinal);
     wire_put64(header.after, s->after);
-    for (uint64_t i = 0; i < data_blocks; i++) {
-        uint8_t *page = segment_page(v, s, i);
-        struct iovec *last = &in[pieces - 1];
-
-        if (i > 0 && (uint8_t *)last->iov_base + last->iov_len == page)
-            last->iov_len += ENCSAN_BLOCK_BYTES;
-        else
-            in[pieces++] = (struct iovec){page, ENCSAN_BLOCK_BYTES};
-    }
     s->slot->cdb_bytes = WIRE_CDB_BYTES;
     s->slot->out = true;
     s->slot->complete = write_complete;
@@ -144,6 +179,7 @@ static void seal_job(struct job *job)
     volume_lock(v);
     TAILQ_REMOVE(&v->sealing, s, queue);
     v->stats.seal_ns += (now_us() - start_us) * 1000;
+    v->sealed_bytes += s->slot->bytes;
     if (error || v->error) {
         s->slot->status = SLOT_BUSY; /* it never left */
         give_slot(v, s);
@@ -153,6 +189,7 @@ static void seal_job(struct job *job)
                                                   : "OpenSSL cannot seal");
     } else {
         s->state = SEGMENT_IN_FLIGHT;
+        s->sent_us = now_us();
         v->stats.segments_sent++;
         session_submit(s->nexus->session, s->slot);
         receipt_ask(v);
@@ -302,6 +339,8 @@ void pipeline_pump(struct encsan *v)
         }
         start(v, s);
     }
+    if (v->in_flight >= v->write_pace.depth)
+        pace_full(&v->write_pace);
     advance_flushes(v);
     receipt_ask(v);
     read_pump(v);

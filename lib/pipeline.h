@@ -37,10 +37,11 @@
 
 #include "encsan.h"
 #include "nexus.h"
+#include "pace.h"
 #include "wire.h"
 #include "workers.h"
 
-#define AHEAD_SEGMENTS 48 /* in memory at most, asked for or not yet fetched */
+#define AHEAD_SEGMENTS_MAX 256 /* in memory, asked for or not yet fetched */
 #define STREAMS 8
 #define SYNC_SLOTS 4
 #define SLOTS_MAX 176
@@ -76,6 +77,7 @@ struct segment {
     uint64_t blocks;
     uint64_t age;      /* of its staging: grows by one a segment */
     uint64_t staged_us;
+    uint64_t sent_us; /* IN_FLIGHT */
     uint64_t ordinal, after;
     uint64_t accepted_event;
     uint64_t last_read; /* DURABLE: kept until every read up to this one has ended */
@@ -119,7 +121,7 @@ struct ahead { /* see readahead.c */
     bool ready;
     uint64_t lba, blocks;
     uint64_t taken; /* blocks that readers got */
-    uint8_t *data;  /* a segment */
+    uint32_t page[WIRE_DATA_BLOCKS_MAX];
 };
 TAILQ_HEAD(ahead_list, ahead);
 RB_HEAD(ahead_tree, ahead);
@@ -138,7 +140,7 @@ struct read_piece { /* one SEALED READ */
     struct job job;
     struct encsan *volume;
     struct request *request; /* or: */
-    struct ahead *ahead;
+    struct ahead *ahead; /* into its pages, not to `out` */
     uint64_t sent_us;
     struct slot *slot;
     struct nexus *nexus;
@@ -172,7 +174,7 @@ struct encsan {
     uint64_t segment_blocks;
     void (*log)(void *opaque, const char *line);
     void *log_opaque;
-    uint8_t *pages; /* page_count pages of ENCSAN_BLOCK_BYTES, for staged and retained data */
+    uint8_t *pages; /* page_count pages of ENCSAN_BLOCK_BYTES: staged, retained, read ahead */
     uint32_t page_count;
     pthread_t ticker;
 
@@ -200,7 +202,9 @@ struct encsan {
     unsigned live_sessions;
     struct slot *free_slots[SLOTS_MAX];
     unsigned free_slot_count;
-    unsigned depth, in_flight; /* segments SEALING or IN_FLIGHT */
+    struct pace write_pace;
+    unsigned in_flight; /* segments SEALING or IN_FLIGHT */
+    uint64_t sealed_bytes, opened_bytes;
     uint64_t ordinal, durable;
     uint64_t unsynced_blocks; /* given an ordinal since the last SYNC was wanted */
 
@@ -218,11 +222,9 @@ struct encsan {
     uint64_t read_number;
 
     struct ahead *aheads;
-    uint8_t *ahead_memory;
     unsigned ahead_count; /* 0: nothing is read ahead */
-    unsigned ahead_fixed; /* the window, in segments, where the user set it */
-    unsigned ahead_window;
-    uint64_t ahead_fastest_us; /* the fastest answer to a whole segment */
+    uint64_t ahead_pages, ahead_pages_max;
+    struct pace read_pace; /* its depth is the window */
     struct ahead_tree ahead;
     struct ahead_list ahead_free, ahead_ready;
     struct stream streams[STREAMS];
@@ -254,12 +256,20 @@ void stage_old_ready(struct encsan *v, uint64_t staged_before_us);
 void stage_ready(struct encsan *v, struct segment *s);
 struct segment *segment_overlap(struct segment_tree *tree, uint64_t lba, uint64_t blocks);
 void segment_free(struct encsan *v, struct segment *s);
+static inline uint8_t *page_at(struct encsan *v, uint32_t page)
+{
+    return v->pages + (size_t)page * ENCSAN_BLOCK_BYTES;
+}
 static inline uint8_t *segment_page(struct encsan *v, const struct segment *s, uint64_t index)
 {
-    return v->pages + (size_t)s->page[index] * ENCSAN_BLOCK_BYTES;
+    return page_at(v, s->page[index]);
 }
 
 /* ---- pipeline.c ---- (lock held) */
+/* What the model knows of the line, but its rate. */
+struct model pipeline_model(struct encsan *v);
+/* `count` pages as pieces of memory, as few as they are; returns how many. Without the lock. */
+int pipeline_gather(struct encsan *v, const uint32_t *page, uint64_t count, struct iovec *out);
 /* Sends what may be sent. To be called after anything changed. */
 void pipeline_pump(struct encsan *v);
 void pipeline_resend(struct encsan *v, struct segment *s);
@@ -284,8 +294,8 @@ void read_for_ahead(struct encsan *v, struct ahead *a);
 void read_part_ended(struct encsan *v, struct request *r, int error);
 
 /* ---- readahead.c ---- (lock held) */
-/* Memory for ahead_count segments. 0, or -1: there is none. */
-int readahead_init(struct encsan *v);
+/* `window`: as in encsan_options. 0, or -1: out of memory. */
+int readahead_init(struct encsan *v, unsigned window);
 void readahead_free(struct encsan *v);
 /* A read is asked for. */
 void readahead_note(struct encsan *v, const struct request *r);
@@ -297,6 +307,8 @@ enum readahead_found {
 enum readahead_found readahead_find(struct encsan *v, struct request *r, uint64_t lba,
                                     uint64_t *blocks, uint8_t *out);
 void readahead_answered(struct encsan *v, struct ahead *a, uint64_t took_us, int error);
+/* A writer needs a page. False: nothing that was read ahead can be given up. */
+bool readahead_give_up(struct encsan *v);
 /* Its blocks are being written. */
 void readahead_drop(struct encsan *v, uint64_t lba, uint64_t blocks);
 /* Asks for what the streams' windows allow. */

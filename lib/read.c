@@ -39,9 +39,20 @@ int read_init(struct encsan *v)
     return 0;
 }
 
-/* Copies what `tree` has of [lba, lba + blocks) over `out`; returns how many blocks. */
+/* Where blocks are read to: `page` has their pages, or `out` takes them all. */
+struct destination {
+    uint8_t *out;
+    const uint32_t *page;
+};
+
+static uint8_t *block_at(struct encsan *v, const struct destination *to, uint64_t index)
+{
+    return to->page ? page_at(v, to->page[index]) : to->out + index * ENCSAN_BLOCK_BYTES;
+}
+
+/* Copies what `tree` has of [lba, lba + blocks) over `to`; returns how many blocks. */
 static uint64_t cover(struct encsan *v, struct segment_tree *tree, uint64_t lba, uint64_t blocks,
-                      uint8_t *out)
+                      const struct destination *to)
 {
     uint64_t covered = 0;
     struct segment *s = segment_overlap(tree, lba, blocks);
@@ -51,23 +62,29 @@ static uint64_t cover(struct encsan *v, struct segment_tree *tree, uint64_t lba,
         uint64_t end = s->lba + s->blocks < lba + blocks ? s->lba + s->blocks : lba + blocks;
 
         for (uint64_t b = first; b < end; b++) {
-            uint8_t *to = out + (b - lba) * ENCSAN_BLOCK_BYTES;
+            uint8_t *block = block_at(v, to, b - lba);
 
             if (s->operation == WIRE_OP_WRITE)
-                memcpy(to, segment_page(v, s, b - s->lba), ENCSAN_BLOCK_BYTES);
+                memcpy(block, segment_page(v, s, b - s->lba), ENCSAN_BLOCK_BYTES);
             else
-                memset(to, 0, ENCSAN_BLOCK_BYTES);
+                memset(block, 0, ENCSAN_BLOCK_BYTES);
         }
         covered += end - first;
     }
     return covered;
 }
 
-static bool overlay(struct encsan *v, uint64_t lba, uint64_t blocks, uint8_t *out)
+/* True: all of it was there. */
+static bool overlay(struct encsan *v, uint64_t lba, uint64_t blocks, const struct destination *to)
 {
-    bool whole = cover(v, &v->retained, lba, blocks, out) == blocks;
+    bool whole = cover(v, &v->retained, lba, blocks, to) == blocks;
 
-    return cover(v, &v->staged, lba, blocks, out) == blocks || whole;
+    return cover(v, &v->staged, lba, blocks, to) == blocks || whole;
+}
+
+static struct destination destination_of(const struct read_piece *p)
+{
+    return (struct destination){p->out, p->ahead ? p->ahead->page : NULL};
 }
 
 /* By a worker: no key is used on the caller's or the session's thread. */
@@ -136,7 +153,7 @@ static void start_piece(struct encsan *v, uint64_t lba, uint64_t blocks, struct 
 
 void read_for_ahead(struct encsan *v, struct ahead *a)
 {
-    start_piece(v, a->lba, a->blocks, NULL, a, a->data);
+    start_piece(v, a->lba, a->blocks, NULL, a, NULL);
 }
 
 /* Asks for the request's next piece, or copies it. False: no slot is free. */
@@ -149,7 +166,7 @@ static bool next_piece(struct encsan *v, struct request *r)
 
     if (blocks > v->segment_blocks)
         blocks = v->segment_blocks;
-    if (!overlay(v, lba, blocks, out))
+    if (!overlay(v, lba, blocks, &(struct destination){.out = out}))
         found = readahead_find(v, r, lba, &blocks, out);
     if (found == READAHEAD_NOTHING && v->free_slot_count == 0)
         return false;
@@ -197,12 +214,16 @@ void read_pump(struct encsan *v)
 static int open_piece(struct read_piece *p)
 {
     struct wire_read header;
-    const struct iovec out[2] = {{&header, sizeof header},
-                                 {p->out, (size_t)p->blocks * ENCSAN_BLOCK_BYTES}};
+    struct iovec out[1 + WIRE_DATA_BLOCKS_MAX] = {{&header, sizeof header}};
+    int pieces = 2;
 
+    if (p->ahead)
+        pieces = 1 + pipeline_gather(p->volume, p->ahead->page, p->blocks, out + 1);
+    else
+        out[1] = (struct iovec){p->out, (size_t)p->blocks * ENCSAN_BLOCK_BYTES};
     if (p->slot->status != SLOT_GOOD)
         return -EAGAIN;
-    if (sa_open_answer(p->nexus->sa, p->slot->cdb, p->slot->data, p->slot->bytes, out, 2) != 0)
+    if (sa_open_answer(p->nexus->sa, p->slot->cdb, p->slot->data, p->slot->bytes, out, pieces) != 0)
         return -EBADMSG;
     return header.status == 0 ? 0 : -EIO;
 }
@@ -257,11 +278,14 @@ static void read_job(struct job *job)
 
     volume_lock(v);
     v->stats.open_ns += (now_us() - start_us) * 1000;
+    v->opened_bytes += p->slot->bytes;
     nexus_give(p->nexus, p->slot);
     error = judge(v, p, error);
     if (error != -EAGAIN) {
+        struct destination to = destination_of(p);
+
         if (error == 0)
-            overlay(v, p->lba, p->blocks, p->out);
+            overlay(v, p->lba, p->blocks, &to);
         end_piece(v, p, error);
     }
     pipeline_pump(v);

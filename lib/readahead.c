@@ -8,31 +8,29 @@
  * the stream is asked for up to a window beyond its reader, but never beyond
  * the end that the reader named. Other reads cost nothing here.
  *
- * The states of an `ahead`, which has the memory of one segment:
+ * The states of an `ahead`, a segment at most:
  *
- *   FREE   on ahead_free.
- *   ASKED  in the tree `ahead`; a read_piece fills its memory; reads of its
+ *   FREE   on ahead_free; has no pages.
+ *   ASKED  in the tree `ahead`; a read_piece fills its pages; reads of its
  *          blocks wait on `waiters`.
  *   READY  in the tree and on ahead_ready, oldest first; its bytes are what
- *          the disk, or a later write, has: whoever stages a write drops it.
+ *          the disk, or a later write, has: whoever stages a write drops it,
+ *          and whoever needs a page takes the oldest one's.
  *
- * The window is one for the volume, as the line is one. It grows by a segment
- * with each answer that a reader waited for, and shrinks when answers take
- * much longer than the fastest did: then it only adds queueing.
+ * The window is one for the volume, as the line is one: pace.h says how far.
  */
 #include "pipeline.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+
+#include "clock.h"
 
 #define WINDOW_MIN 2
-#define WINDOW_START 4
 #define NEAR_SEGMENTS 8 /* requests of one reader may overtake each other by so much */
 #define RECENT_READS 256 /* a stream that had none of the last so many is no longer read */
 #define SLOTS_KEPT 8    /* for reads that somebody waits for */
-#define QUEUEING_US 5000 /* not worth a smaller window */
-#define FASTEST_DECAY 1024 /* a share by which the fastest answer ages, as routes change */
+#define PAGES_KEPT_SHARE 8 /* of all pages: for writers, and a commit's reads */
 
 struct ahead_wait {
     TAILQ_ENTRY(ahead_wait) queue;
@@ -50,23 +48,29 @@ static int ahead_compare(struct ahead *a, struct ahead *b)
 RB_PROTOTYPE(ahead_tree, ahead, by_lba, ahead_compare)
 RB_GENERATE(ahead_tree, ahead, by_lba, ahead_compare)
 
-int readahead_init(struct encsan *v)
+static unsigned most_window(const struct encsan *v)
 {
-    size_t bytes = v->segment_blocks * ENCSAN_BLOCK_BYTES;
+    unsigned slots = v->slot_count - SLOTS_KEPT;
+
+    return v->ahead_count < slots ? v->ahead_count : slots;
+}
+
+int readahead_init(struct encsan *v, unsigned window)
+{
+    uint64_t most = v->page_count / 2 / v->segment_blocks;
 
     RB_INIT(&v->ahead);
     TAILQ_INIT(&v->ahead_free);
     TAILQ_INIT(&v->ahead_ready);
-    v->ahead_window = v->ahead_fixed ? v->ahead_fixed : WINDOW_START;
-    if (v->ahead_count == 0)
+    if (window == ENCSAN_NO_READAHEAD || most == 0)
         return 0;
+    v->ahead_count = most < AHEAD_SEGMENTS_MAX ? (unsigned)most : AHEAD_SEGMENTS_MAX;
+    v->ahead_pages_max = v->ahead_count * v->segment_blocks;
+    pace_init(&v->read_pace, window, most_window(v));
     v->aheads = calloc(v->ahead_count, sizeof *v->aheads);
-    v->ahead_memory = mmap(NULL, v->ahead_count * bytes, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (!v->aheads || v->ahead_memory == MAP_FAILED)
+    if (!v->aheads)
         return -1;
     for (unsigned i = 0; i < v->ahead_count; i++) {
-        v->aheads[i].data = v->ahead_memory + i * bytes;
         TAILQ_INIT(&v->aheads[i].waiters);
         TAILQ_INSERT_TAIL(&v->ahead_free, &v->aheads[i], queue);
     }
@@ -75,8 +79,6 @@ int readahead_init(struct encsan *v)
 
 void readahead_free(struct encsan *v)
 {
-    if (v->ahead_memory && v->ahead_memory != MAP_FAILED)
-        munmap(v->ahead_memory, v->ahead_count * v->segment_blocks * ENCSAN_BLOCK_BYTES);
     free(v->aheads);
 }
 
@@ -94,6 +96,9 @@ static struct ahead *ahead_overlap(struct encsan *v, uint64_t lba, uint64_t bloc
 
 static void release(struct encsan *v, struct ahead *a)
 {
+    for (uint64_t i = 0; i < a->blocks; i++)
+        v->free_pages[v->free_page_count++] = a->page[i];
+    v->ahead_pages -= a->blocks;
     RB_REMOVE(ahead_tree, &v->ahead, a);
     if (a->ready)
         TAILQ_REMOVE(&v->ahead_ready, a, queue);
@@ -115,7 +120,8 @@ void readahead_drop(struct encsan *v, uint64_t lba, uint64_t blocks)
 
 static void copy_out(struct encsan *v, struct ahead *a, uint64_t lba, uint64_t blocks, uint8_t *out)
 {
-    memcpy(out, a->data + (lba - a->lba) * ENCSAN_BLOCK_BYTES, blocks * ENCSAN_BLOCK_BYTES);
+    for (uint64_t i = 0; i < blocks; i++)
+        memcpy(out + i * ENCSAN_BLOCK_BYTES, page_at(v, a->page[lba - a->lba + i]), ENCSAN_BLOCK_BYTES);
     a->taken += blocks;
     if (a->ready && a->taken >= a->blocks) /* a sequential reader does not come back */
         release(v, a);
@@ -145,24 +151,6 @@ enum readahead_found readahead_find(struct encsan *v, struct request *r, uint64_
     *w = (struct ahead_wait){.volume = v, .request = r, .lba = lba, .blocks = *blocks, .out = out};
     TAILQ_INSERT_TAIL(&a->waiters, w, queue);
     return READAHEAD_WAITS;
-}
-
-static void adapt_window(struct encsan *v, uint64_t took_us, bool waited_for)
-{
-    uint64_t fastest = v->ahead_fastest_us + v->ahead_fastest_us / FASTEST_DECAY;
-
-    if (fastest == 0 || took_us < fastest)
-        fastest = took_us;
-    v->ahead_fastest_us = fastest;
-    if (v->ahead_fixed)
-        return;
-    if (took_us > 2 * fastest + QUEUEING_US) {
-        if (v->ahead_window > WINDOW_MIN)
-            v->ahead_window--;
-    } else if (waited_for && took_us < fastest + fastest / 2 + QUEUEING_US / 2) {
-        if (v->ahead_window < v->ahead_count)
-            v->ahead_window++;
-    }
 }
 
 static void read_alone_done(void *opaque, int error)
@@ -219,8 +207,13 @@ void readahead_answered(struct encsan *v, struct ahead *a, uint64_t took_us, int
         }
         return;
     }
-    if (a->blocks == v->segment_blocks)
-        adapt_window(v, took_us, !TAILQ_EMPTY(&a->waiters));
+    if (!TAILQ_EMPTY(&a->waiters))
+        pace_full(&v->read_pace);
+    if (a->blocks == v->segment_blocks) {
+        struct model line = pipeline_model(v);
+
+        pace_answered(&v->read_pace, &line, took_us, now_us());
+    }
     end_waiters(v, a);
     a->ready = true;
     TAILQ_INSERT_TAIL(&v->ahead_ready, a, queue);
@@ -267,15 +260,34 @@ void readahead_note(struct encsan *v, const struct request *r)
     s->read_number = ++v->stream_reads;
 }
 
-/* Room for one more segment; the oldest that nobody fetched makes it where it must. */
-static struct ahead *take_free(struct encsan *v)
+bool readahead_give_up(struct encsan *v)
 {
-    struct ahead *a = TAILQ_FIRST(&v->ahead_free);
+    struct ahead *oldest = TAILQ_FIRST(&v->ahead_ready);
 
-    if (!a && (a = TAILQ_FIRST(&v->ahead_ready)))
-        release(v, a);
-    if (a)
-        TAILQ_REMOVE(&v->ahead_free, a, queue);
+    if (oldest)
+        release(v, oldest);
+    return oldest;
+}
+
+static bool has_room(const struct encsan *v, uint64_t blocks)
+{
+    return v->ahead_pages + blocks <= v->ahead_pages_max && !TAILQ_EMPTY(&v->ahead_free) &&
+           v->free_page_count >= blocks + v->page_count / PAGES_KEPT_SHARE;
+}
+
+/* Room for so many blocks more; the oldest that nobody fetched make it where they must. */
+static struct ahead *take_free(struct encsan *v, uint64_t blocks)
+{
+    struct ahead *a;
+
+    while (!has_room(v, blocks))
+        if (!readahead_give_up(v))
+            return NULL;
+    a = TAILQ_FIRST(&v->ahead_free);
+    TAILQ_REMOVE(&v->ahead_free, a, queue);
+    for (uint64_t i = 0; i < blocks; i++)
+        a->page[i] = v->free_pages[--v->free_page_count];
+    v->ahead_pages += blocks;
     return a;
 }
 
@@ -293,7 +305,7 @@ static bool ask_next(struct encsan *v, struct stream *s)
     there = ahead_overlap(v, s->ahead, blocks);
     if (there)
         blocks = there->lba - s->ahead;
-    a = take_free(v);
+    a = take_free(v, blocks);
     if (!a)
         return false;
     a->lba = s->ahead;
@@ -309,7 +321,7 @@ static bool ask_next(struct encsan *v, struct stream *s)
 /* Each stream's share of the window: else they would drop each other's segments unread. */
 static uint64_t window_blocks(const struct encsan *v)
 {
-    unsigned window = v->ahead_window, active = 0;
+    unsigned window = v->read_pace.depth, active = 0;
 
     for (unsigned i = 0; i < STREAMS; i++) {
         const struct stream *s = &v->streams[i];

@@ -100,6 +100,22 @@ static uint64_t absorb(struct encsan *v, struct segment *s, uint64_t lba, uint64
     return n;
 }
 
+static bool have_pages(struct encsan *v, uint64_t count)
+{
+    while (v->free_page_count < count)
+        if (!readahead_give_up(v))
+            return false;
+    return true;
+}
+
+static bool take_page(struct encsan *v, uint32_t *page)
+{
+    if (!have_pages(v, 1))
+        return false;
+    *page = v->free_pages[--v->free_page_count];
+    return true;
+}
+
 /* Bytes for blocks behind the segment's end, as far as it, its neighbour and memory allow. */
 static uint64_t extend(struct encsan *v, struct segment *s, uint64_t blocks, const uint8_t *in)
 {
@@ -111,8 +127,7 @@ static uint64_t extend(struct encsan *v, struct segment *s, uint64_t blocks, con
         room = next->lba - (s->lba + s->blocks);
     if (blocks < room)
         room = blocks;
-    while (n < room && v->free_page_count > 0) {
-        s->page[s->blocks] = v->free_pages[--v->free_page_count];
+    while (n < room && take_page(v, &s->page[s->blocks])) {
         memcpy(segment_page(v, s, s->blocks), in + n * ENCSAN_BLOCK_BYTES, ENCSAN_BLOCK_BYTES);
         s->blocks++;
         n++;
@@ -143,7 +158,7 @@ static uint64_t stage_some(struct encsan *v, struct request *r)
         return 0;
     if (s)
         return absorb(v, s, lba, blocks, in);
-    if (v->free_page_count == 0)
+    if (!have_pages(v, 1))
         return 0;
     s = growable(v, lba);
     if (!s)
@@ -169,7 +184,7 @@ static bool stage_barrier(struct encsan *v, struct request *r)
     struct segment *s;
 
     stage_all_ready(v);
-    if (segment_overlap(&v->staged, r->lba, r->blocks) || v->free_page_count < r->blocks)
+    if (segment_overlap(&v->staged, r->lba, r->blocks) || !have_pages(v, r->blocks))
         return false;
     s = segment_new(v, WIRE_OP_WRITE, r->lba);
     if (!s)

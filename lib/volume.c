@@ -17,7 +17,6 @@
 
 #include "clock.h"
 
-#define DEPTH_DEFAULT 32
 #define SEGMENT_BLOCKS_DEFAULT 32
 #define CACHE_BYTES_DEFAULT (64u << 20)
 #define CACHE_BYTES_MIN (4u << 20)
@@ -207,20 +206,6 @@ static int refuse(char *message, const char *text)
     return -1;
 }
 
-/* Memory for reading ahead is a quarter of the cache at most. */
-static void take_readahead(struct encsan *v, unsigned window)
-{
-    uint64_t most = v->page_count / 4 / v->segment_blocks;
-
-    v->ahead_count = window == ENCSAN_NO_READAHEAD ? 0 : AHEAD_SEGMENTS;
-    if (v->ahead_count > most)
-        v->ahead_count = (unsigned)most;
-    if (window > v->ahead_count)
-        window = v->ahead_count;
-    v->ahead_fixed = window;
-    v->page_count -= (uint32_t)(v->ahead_count * v->segment_blocks);
-}
-
 static int take_options(struct encsan *v, const struct encsan_options *o, char *message)
 {
     size_t cache = o->cache_bytes ? o->cache_bytes : CACHE_BYTES_DEFAULT;
@@ -229,7 +214,6 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
 
     v->log = o->log;
     v->log_opaque = o->opaque;
-    v->depth = o->depth ? o->depth : DEPTH_DEFAULT;
     v->segment_blocks = segment / ENCSAN_BLOCK_BYTES;
     v->page_count = (uint32_t)(cache / ENCSAN_BLOCK_BYTES);
     v->info.read_only = o->read_only;
@@ -240,7 +224,7 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
     v->options.suite = o->suite ? strdup(o->suite) : NULL;
     if (!v->options.url || (o->suite && !v->options.suite))
         return refuse(message, "out of memory");
-    if (v->depth > DEPTH_MAX)
+    if (o->depth > DEPTH_MAX)
         return refuse(message, "prefetch= is at most 160 segments");
     if (o->sessions > ENCSAN_SESSIONS_MAX)
         return refuse(message, "sessions= is at most 16");
@@ -248,7 +232,6 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
         return refuse(message, "segment= is a multiple of 4 KiB, at most 252 KiB");
     if (cache < CACHE_BYTES_MIN || cache / ENCSAN_BLOCK_BYTES > UINT32_MAX / 2)
         return refuse(message, "cache= is at least 4 MiB and less than 8 TiB");
-    take_readahead(v, o->readahead);
     return 0;
 }
 
@@ -271,7 +254,7 @@ static int make_memory(struct encsan *v, char *message)
     for (uint32_t i = 0; i < v->page_count; i++)
         v->free_pages[i] = v->page_count - 1 - i;
     v->free_page_count = v->page_count;
-    return readahead_init(v) == 0 ? 0 : refuse(message, "out of memory: a smaller cache= may help");
+    return readahead_init(v, v->options.readahead) == 0 ? 0 : refuse(message, "out of memory: a smaller cache= may help");
 }
 
 /* Slots are touched when they are used: fewer of them where segments are large. */
@@ -286,6 +269,7 @@ static int make_slots(struct encsan *v, char *message)
     for (unsigned i = v->slot_count; i > 0; i--)
         v->free_slots[v->free_slot_count++] = slots_get(v->slots, i - 1);
     receipt_init(v);
+    pace_init(&v->write_pace, v->options.depth, v->slot_count - SLOTS_FOR_READS);
     return 0;
 }
 
@@ -306,8 +290,8 @@ struct encsan *encsan_open(const struct encsan_options *options, char message[EN
         refuse(message, "out of memory");
         return NULL;
     }
-    if (take_options(v, options, message) == 0 && make_memory(v, message) == 0 &&
-        make_slots(v, message) == 0 && nexus_open_first(v, options, message) == 0 &&
+    if (take_options(v, options, message) == 0 && make_slots(v, message) == 0 &&
+        make_memory(v, message) == 0 && nexus_open_first(v, options, message) == 0 &&
         start_threads(v, options->workers, message) == 0)
         return v;
     volume_free(v);
@@ -351,10 +335,16 @@ void encsan_get_stats(struct encsan *v, struct encsan_stats *stats)
     stats->durable = v->durable;
     stats->staged_bytes = v->staged_blocks * ENCSAN_BLOCK_BYTES;
     stats->retained_bytes = v->retained_blocks * ENCSAN_BLOCK_BYTES;
-    stats->depth = v->depth;
+    stats->depth = v->write_pace.depth;
+    stats->best_depth = v->write_pace.best;
+    stats->write_rate = (uint64_t)v->write_pace.rate;
+    stats->read_rate = (uint64_t)v->read_pace.rate;
+    stats->best_readahead = v->read_pace.best;
+    stats->rtt_us = nexus_rtt_min_us(v);
+    stats->sessions_wanted = v->sessions;
     stats->sessions = v->live_sessions;
     stats->in_flight = v->in_flight;
-    stats->readahead = v->ahead_window;
+    stats->readahead = v->read_pace.depth;
     volume_unlock(v);
 }
 

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "pace.h"
+
+#include <math.h>
+
+#define DEPTH_MIN 2
+#define DEPTH_START 8
+#define ROUND_MIN_US 2000
+#define ROUND_MIN_SEGMENTS 4
+#define HEADROOM 1.25
+#define HEADROOM_GROWING 2.0
+#define GROWING 1.2       /* from one round to the next but one */
+#define SLACK_S 0.004     /* for the time that threads need to take turns */
+#define QUEUEING_US 5000  /* less delay than this is not worth a smaller depth */
+#define AGING_A_SECOND 64 /* a share by which the fastest answer ages: routes change */
+
+void pace_init(struct pace *p, unsigned depth, unsigned most)
+{
+    *p = (struct pace){.fixed = depth > 0, .most = most};
+    p->depth = p->fixed ? depth : DEPTH_START;
+    if (p->depth > most)
+        p->depth = most;
+}
+
+void pace_full(struct pace *p)
+{
+    p->full = true;
+}
+
+static void note_rate(struct pace *p, double rate)
+{
+    /* of a round in which nobody wanted more, only a higher rate says something */
+    if (!p->full && rate < p->rate)
+        return;
+    p->rates[p->rounds++ % PACE_ROUNDS] = rate;
+    p->rate = 0;
+    for (unsigned i = 0; i < PACE_ROUNDS; i++)
+        p->rate = fmax(p->rate, p->rates[i]);
+}
+
+static bool is_growing(const struct pace *p)
+{
+    return p->rounds < 3 ||
+           p->rates[(p->rounds - 1) % PACE_ROUNDS] > GROWING * p->rates[(p->rounds - 3) % PACE_ROUNDS];
+}
+
+static bool is_queueing(const struct pace *p)
+{
+    return (double)p->round_fastest_us > 1.5 * p->fastest_us + QUEUEING_US;
+}
+
+static void choose_depth(struct pace *p, const struct model *line)
+{
+    struct model m = *line;
+    double depth;
+
+    m.link = p->rate;
+    p->best = model_best_depth(&m);
+    depth = p->best * (is_queueing(p) ? 1 : is_growing(p) ? HEADROOM_GROWING : HEADROOM) + 1 +
+            p->rate * SLACK_S / m.segment_bytes;
+    if (!p->fixed)
+        p->depth = (unsigned)fmax(DEPTH_MIN, fmin(depth, p->most));
+}
+
+void pace_answered(struct pace *p, const struct model *line, uint64_t took_us, uint64_t now_us)
+{
+    uint64_t lasted_us;
+
+    if (p->bytes == 0) { /* the first of a round only starts the clock */
+        p->began_us = now_us;
+        p->round_fastest_us = took_us;
+    } else if (took_us < p->round_fastest_us) {
+        p->round_fastest_us = took_us;
+    }
+    if (p->fastest_us == 0 || (double)took_us < p->fastest_us)
+        p->fastest_us = (double)took_us;
+    p->bytes += (uint64_t)line->segment_bytes;
+    lasted_us = now_us - p->began_us;
+    if (lasted_us < ROUND_MIN_US || (double)lasted_us < p->fastest_us ||
+        (double)p->bytes < (ROUND_MIN_SEGMENTS + 1) * line->segment_bytes)
+        return;
+    note_rate(p, ((double)p->bytes - line->segment_bytes) * 1e6 / (double)lasted_us);
+    choose_depth(p, line);
+    p->fastest_us += p->fastest_us * (double)lasted_us / 1e6 / AGING_A_SECOND;
+    p->bytes = 0;
+    p->full = false;
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * How many segments one direction keeps on their way: n* of the model
+ * (model.h), fed with what is measured while it runs. One for writes, one for
+ * reading ahead; the volume's lock holds for it.
+ *
+ * It goes by rounds, each about as long as one answer takes. A round gives a
+ * delivery rate; the highest of the last rounds is the line's. The depth is n*
+ * for that rate and somewhat more, so that a line that can do better is noticed:
+ * twice n* while the rate still grows from round to round. What tells that the
+ * depth is too much is delay, not throughput: when even the fastest answer of a
+ * round took much longer than the fastest ever, the segments only stand in a
+ * queue, and the depth is n* alone until that has gone.
+ */
+#ifndef ENCSAN_PACE_H
+#define ENCSAN_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "model.h"
+
+#define PACE_ROUNDS 8
+
+struct pace {
+    bool fixed;     /* the depth is what the user said */
+    unsigned depth; /* segments, now */
+    unsigned most;  /* that memory allows */
+    unsigned best;  /* n*; 0: nothing measured yet */
+    double rate;    /* bytes a second, of the line; 0: nothing measured yet */
+
+    double rates[PACE_ROUNDS]; /* a ring of the last rounds that say something */
+    unsigned rounds;
+    double fastest_us; /* answer to a whole segment */
+    /* the round that runs */
+    uint64_t began_us;
+    uint64_t bytes, round_fastest_us;
+    bool full; /* more would have been sent, had it been allowed */
+};
+
+/* `depth` 0: it follows the model. */
+void pace_init(struct pace *p, unsigned depth, unsigned most);
+/* Somebody waits because `depth` segments are on their way. */
+void pace_full(struct pace *p);
+/* A whole segment was answered after took_us. `line` has all that the model
+ * needs, but the line's rate. */
+void pace_answered(struct pace *p, const struct model *line, uint64_t took_us, uint64_t now_us);
+
+#endif
