@@ -102,10 +102,14 @@ typedef void encsan_done(void *opaque, int error);
 
 void encsan_read_async(struct encsan *volume, void *buf, size_t count, uint64_t offset,
                        encsan_done *done, void *opaque);
-/* The same, of a stream: a reader that goes on where an earlier such read ended
- * goes on up to `end` at most, and is read ahead of. */
+/* The same, of a stream, which is read ahead of: a reader that goes on where an
+ * earlier such read ended goes on up to `end` at most, and then from `then` to
+ * then_end (0: nowhere). */
+struct encsan_stream {
+    uint64_t end, then, then_end; /* bytes */
+};
 void encsan_read_stream_async(struct encsan *volume, void *buf, size_t count, uint64_t offset,
-                              uint64_t end, encsan_done *done, void *opaque);
+                              struct encsan_stream stream, encsan_done *done, void *opaque);
 /* Done when the bytes are staged: copied into the cache, which makes the writer wait while it is full. */
 void encsan_write_async(struct encsan *volume, const void *buf, size_t count, uint64_t offset,
                         unsigned flags, encsan_done *done, void *opaque);

@@ -4,12 +4,12 @@
 #include <math.h>
 
 #define DEPTH_MIN 2
-#define DEPTH_START 8
+#define DEPTH_START 16
 #define ROUND_MIN_US 2000
 #define ROUND_MIN_SEGMENTS 4
 #define HEADROOM 1.25
-#define HEADROOM_GROWING 2.0
-#define GROWING 1.2       /* from one round to the next but one */
+#define GROWTH 1.25       /* less is none */
+#define FLAT_ROUNDS 3
 #define SLACK_S 0.004     /* for the time that threads need to take turns */
 #define QUEUEING_US 5000  /* less delay than this is not worth a smaller depth */
 #define AGING_A_SECOND 64 /* a share by which the fastest answer ages: routes change */
@@ -38,15 +38,22 @@ static void note_rate(struct pace *p, double rate)
         p->rate = fmax(p->rate, p->rates[i]);
 }
 
-static bool is_growing(const struct pace *p)
-{
-    return p->rounds < 3 ||
-           p->rates[(p->rounds - 1) % PACE_ROUNDS] > GROWING * p->rates[(p->rounds - 3) % PACE_ROUNDS];
-}
-
 static bool is_queueing(const struct pace *p)
 {
     return (double)p->round_fastest_us > 1.5 * p->fastest_us + QUEUEING_US;
+}
+
+static void note_growth(struct pace *p, double rate)
+{
+    if (p->filled || !p->full)
+        return;
+    if (rate > GROWTH * p->flat_rate) {
+        p->flat_rate = rate;
+        p->flat = 0;
+    } else {
+        p->flat++;
+    }
+    p->filled = p->flat == FLAT_ROUNDS || is_queueing(p);
 }
 
 static void choose_depth(struct pace *p, const struct model *line)
@@ -56,8 +63,9 @@ static void choose_depth(struct pace *p, const struct model *line)
 
     m.link = p->rate;
     p->best = model_best_depth(&m);
-    depth = p->best * (is_queueing(p) ? 1 : is_growing(p) ? HEADROOM_GROWING : HEADROOM) + 1 +
-            p->rate * SLACK_S / m.segment_bytes;
+    depth = p->best * (is_queueing(p) ? 1 : HEADROOM) + 1 + p->rate * SLACK_S / m.segment_bytes;
+    if (!p->filled)
+        depth = fmax(depth, p->full ? 2.0 * p->depth : p->depth);
     if (!p->fixed)
         p->depth = (unsigned)fmax(DEPTH_MIN, fmin(depth, p->most));
 }
@@ -65,6 +73,7 @@ static void choose_depth(struct pace *p, const struct model *line)
 void pace_answered(struct pace *p, const struct model *line, uint64_t took_us, uint64_t now_us)
 {
     uint64_t lasted_us;
+    double rate;
 
     if (p->bytes == 0) { /* the first of a round only starts the clock */
         p->began_us = now_us;
@@ -79,7 +88,9 @@ void pace_answered(struct pace *p, const struct model *line, uint64_t took_us, u
     if (lasted_us < ROUND_MIN_US || (double)lasted_us < p->fastest_us ||
         (double)p->bytes < (ROUND_MIN_SEGMENTS + 1) * line->segment_bytes)
         return;
-    note_rate(p, ((double)p->bytes - line->segment_bytes) * 1e6 / (double)lasted_us);
+    rate = ((double)p->bytes - line->segment_bytes) * 1e6 / (double)lasted_us;
+    note_rate(p, rate);
+    note_growth(p, rate);
     choose_depth(p, line);
     p->fastest_us += p->fastest_us * (double)lasted_us / 1e6 / AGING_A_SECOND;
     p->bytes = 0;

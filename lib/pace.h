@@ -5,12 +5,13 @@
  * reading ahead; the volume's lock holds for it.
  *
  * It goes by rounds, each about as long as one answer takes. A round gives a
- * delivery rate; the highest of the last rounds is the line's. The depth is n*
- * for that rate and somewhat more, so that a line that can do better is noticed:
- * twice n* while the rate still grows from round to round. What tells that the
- * depth is too much is delay, not throughput: when even the fastest answer of a
- * round took much longer than the fastest ever, the segments only stand in a
- * queue, and the depth is n* alone until that has gone.
+ * delivery rate; the highest of the last rounds is the line's. At first the
+ * depth doubles with each round, as TCP's window does, until three rounds have
+ * not been much faster. From then on it is n* for the line's rate and a quarter
+ * more, so that a line that can do better is noticed. What tells that the depth
+ * is too much is delay, not throughput: when even the fastest answer of a round
+ * took much longer than the fastest ever, the segments only stand in a queue,
+ * and the depth is n* alone until that has gone. (BBR paces bytes in this way.)
  */
 #ifndef ENCSAN_PACE_H
 #define ENCSAN_PACE_H
@@ -31,6 +32,9 @@ struct pace {
 
     double rates[PACE_ROUNDS]; /* a ring of the last rounds that say something */
     unsigned rounds;
+    bool filled;      /* the first growth is over */
+    unsigned flat;    /* rounds without growth in a row */
+    double flat_rate; /* that they did not much exceed */
     double fastest_us; /* answer to a whole segment */
     /* the round that runs */
     uint64_t began_us;

@@ -102,7 +102,7 @@ struct request { /* one call of encsan.h */
     uint64_t progress; /* blocks staged, or asked for */
     const uint8_t *in;
     uint8_t *out;
-    uint64_t stream_end; /* READ: a reader that goes on goes on up to here at most */
+    struct encsan_stream stream; /* READ, in blocks; end 0: of none */
     unsigned pending;    /* READ: pieces on their way */
     uint64_t age;     /* FLUSH: covers what was staged up to here */
     uint64_t ordinal; /* FLUSH: durable when this is; 0: not all has an ordinal yet */
@@ -130,6 +130,7 @@ struct stream { /* a sequential reader */
     uint64_t next;  /* where its next read begins */
     uint64_t ahead; /* asked for up to here */
     uint64_t end;
+    uint64_t then, then_end; /* where it goes on after `end`; then_end 0: nowhere, or a stream already */
     uint64_t read_number; /* of its last read; 0: unused */
     bool sequential;      /* a read went on where one had ended */
 };

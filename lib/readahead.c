@@ -223,7 +223,7 @@ void readahead_answered(struct encsan *v, struct ahead *a, uint64_t took_us, int
 
 /* ---- streams ---- */
 
-static struct stream *find_stream(struct encsan *v, const struct request *r)
+static struct stream *find_stream(struct encsan *v, uint64_t lba)
 {
     struct stream *oldest = &v->streams[0];
     uint64_t near = NEAR_SEGMENTS * v->segment_blocks;
@@ -231,9 +231,9 @@ static struct stream *find_stream(struct encsan *v, const struct request *r)
     for (unsigned i = 0; i < STREAMS; i++) {
         struct stream *s = &v->streams[i];
 
-        if (s->read_number && r->lba == s->next)
+        if (s->read_number && lba == s->next)
             return s;
-        if (s->sequential && r->lba < s->ahead + near && r->lba + near > s->next)
+        if (s->sequential && lba < s->ahead + near && lba + near > s->next && lba < s->end)
             return s;
         if (s->read_number < oldest->read_number)
             oldest = s;
@@ -242,21 +242,28 @@ static struct stream *find_stream(struct encsan *v, const struct request *r)
     return oldest;
 }
 
+static uint64_t at_most(uint64_t n, uint64_t most)
+{
+    return n < most ? n : most;
+}
+
 void readahead_note(struct encsan *v, const struct request *r)
 {
     uint64_t end = r->lba + r->blocks;
     struct stream *s;
 
-    if (v->ahead_count == 0 || r->stream_end <= end)
+    if (v->ahead_count == 0 || (r->stream.end <= end && r->stream.then_end == 0))
         return;
-    s = find_stream(v, r);
+    s = find_stream(v, r->lba);
     if (s->next == r->lba)
         s->sequential = true;
     if (s->next == UINT64_MAX || end > s->next)
         s->next = end;
     if (s->ahead < s->next)
         s->ahead = s->next;
-    s->end = r->stream_end < v->blocks ? r->stream_end : v->blocks;
+    s->end = at_most(r->stream.end, v->blocks);
+    s->then = r->stream.then;
+    s->then_end = at_most(r->stream.then_end, v->blocks);
     s->read_number = ++v->stream_reads;
 }
 
@@ -334,6 +341,30 @@ static uint64_t window_blocks(const struct encsan *v)
     return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->segment_blocks;
 }
 
+/* All up to its end is asked for: it goes on elsewhere, as a stream of its own. */
+static void follow(struct encsan *v, struct stream *s)
+{
+    struct stream *next = find_stream(v, s->then);
+
+    if (next->next == UINT64_MAX)
+        *next = (struct stream){.next = s->then,
+                                .ahead = s->then,
+                                .end = s->then_end,
+                                .read_number = s->read_number,
+                                .sequential = true};
+    s->then_end = 0;
+}
+
+static void follow_all(struct encsan *v)
+{
+    for (unsigned i = 0; i < STREAMS; i++) {
+        struct stream *s = &v->streams[i];
+
+        if (s->sequential && s->then_end > s->then && s->ahead >= s->end)
+            follow(v, s);
+    }
+}
+
 /* The next one that is asked for is the one whose reader will need it first. */
 static struct stream *neediest(struct encsan *v)
 {
@@ -357,6 +388,7 @@ void readahead_pump(struct encsan *v)
 
     if (v->ahead_count == 0 || v->error)
         return;
+    follow_all(v);
     while (v->free_slot_count > SLOTS_KEPT && v->live_sessions > 0 && (s = neediest(v)))
         if (!ask_next(v, s))
             return;

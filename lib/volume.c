@@ -430,10 +430,13 @@ void encsan_read_async(struct encsan *v, void *buf, size_t count, uint64_t offse
 }
 
 void encsan_read_stream_async(struct encsan *v, void *buf, size_t count, uint64_t offset,
-                              uint64_t end, encsan_done *done, void *opaque)
+                              struct encsan_stream stream, encsan_done *done, void *opaque)
 {
+    struct encsan_stream blocks = {stream.end / ENCSAN_BLOCK_BYTES, stream.then / ENCSAN_BLOCK_BYTES,
+                                   stream.then_end / ENCSAN_BLOCK_BYTES};
+
     submit(v, (struct request){.kind = REQUEST_READ, .out = buf, .done = done, .opaque = opaque,
-                               .stream_end = end / ENCSAN_BLOCK_BYTES},
+                               .stream = blocks},
            count, offset);
 }
 

@@ -15,8 +15,9 @@
 
 #include "data.h"
 
-/* How far a range's last run is looked at beyond it: more than is ever read ahead. */
-#define STREAM_BLOCKS 4096
+/* How far the file is looked at beyond a range: more than is ever read ahead. */
+#define STREAM_BLOCKS 8192
+#define RUNS_BEYOND_MAX 4
 
 /* A file up to here is small; its neighbours are read ahead up to there. */
 #define SMALL_FILE_BYTES (64u << 10)
@@ -85,10 +86,9 @@ static void read_part_of_block(struct read_request *r, uint64_t at, size_t count
     encsan_read_async(r->fs->volume, b->block, BLOCK, disk, bounce_done, b);
 }
 
-/* A written run: [at, end) in the file, of which `at` lies at disk offset `disk`;
- * the reader may go on there up to `disk_end`. */
+/* A written run: [at, end) in the file, of which `at` lies at disk offset `disk`. */
 static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t disk,
-                     uint64_t disk_end)
+                     struct encsan_stream stream)
 {
     uint64_t end_of_buf = r->offset + r->capacity, whole;
 
@@ -107,7 +107,7 @@ static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t
     if (at < whole) {
         atomic_fetch_add(&r->parts, 1);
         encsan_read_stream_async(r->fs->volume, r->buf + (at - r->offset), whole - at, disk,
-                                 disk_end, part_done, r);
+                                 stream, part_done, r);
         disk += whole - at;
         at = whole;
     }
@@ -115,12 +115,13 @@ static void read_run(struct read_request *r, uint64_t at, uint64_t end, uint64_t
         read_part_of_block(r, at, end - at, disk);
 }
 
-/* The runs that hold the range, which is cut at the end of the file; the last
- * one may reach beyond the range. */
+/* The runs that hold the range, which is cut at the end of the file, and a few
+ * of those that follow. */
 static int map_range(struct read_request *r, GArray *runs)
 {
     struct fs *fs = r->fs;
     uint64_t size, block = r->offset / BLOCK, end, file_end;
+    unsigned beyond = 0;
     struct extent_run run;
     int error = 0;
 
@@ -129,7 +130,7 @@ static int map_range(struct read_request *r, GArray *runs)
     r->got = r->offset >= size ? 0 : MIN(r->capacity, size - r->offset);
     end = (r->offset + r->got + BLOCK - 1) / BLOCK;
     file_end = MIN((size + BLOCK - 1) / BLOCK, end + STREAM_BLOCKS);
-    while (!error && r->got && block < end) {
+    while (!error && r->got && (block < end || (block < file_end && beyond++ < RUNS_BEYOND_MAX))) {
         error = alloc_map(fs, r->inode, block, file_end - block, &run);
         if (error)
             break;
@@ -140,14 +141,45 @@ static int map_range(struct read_request *r, GArray *runs)
     return error;
 }
 
-/* Small files lie side by side in the order in which they were written, and are
- * often read in that order: then a stream goes on from one to the next. */
-static uint64_t stream_end(const struct read_request *r, const struct extent_run *run)
+static bool is_written(const struct extent_run *run)
 {
-    uint64_t end = (run->physical + run->count) * BLOCK;
-    bool small = run->logical == 0 && run->count * BLOCK <= SMALL_FILE_BYTES;
+    return !run->hole && !run->unwritten;
+}
 
-    return r->offset == 0 && small ? end + NEIGHBOURS_BYTES : end;
+/* Where the disk goes on as the file does, beginning with the i-th run, which is
+ * left at the first one that lies elsewhere. */
+static uint64_t contiguous_end(const GArray *runs, guint *i)
+{
+    const struct extent_run *run = &g_array_index(runs, struct extent_run, *i);
+    uint64_t end = run->physical + run->count;
+
+    for (++*i; *i < runs->len; ++*i) {
+        run = &g_array_index(runs, struct extent_run, *i);
+        if (!is_written(run) || run->physical != end)
+            break;
+        end += run->count;
+    }
+    return end * BLOCK;
+}
+
+/* How a reader goes on from the i-th run. Small files lie side by side in the
+ * order in which they were written, and are often read in that order: then a
+ * stream goes on from one to the next. */
+static struct encsan_stream stream_of(const struct read_request *r, const GArray *runs, guint i)
+{
+    const struct extent_run *run = &g_array_index(runs, struct extent_run, i);
+    bool small = run->logical == 0 && run->count * BLOCK <= SMALL_FILE_BYTES;
+    struct encsan_stream stream = {.end = contiguous_end(runs, &i)};
+
+    if (i < runs->len) {
+        run = &g_array_index(runs, struct extent_run, i);
+        stream.then = run->physical * BLOCK;
+        if (is_written(run))
+            stream.then_end = contiguous_end(runs, &i);
+    } else if (r->offset == 0 && small) {
+        stream.end += NEIGHBOURS_BYTES;
+    }
+    return stream;
 }
 
 void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint64_t offset,
@@ -177,11 +209,13 @@ void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint
         uint64_t at = MAX(offset, run->logical * BLOCK);
         uint64_t end = MIN(offset + r->got, (run->logical + run->count) * BLOCK);
 
-        if (run->hole || run->unwritten)
+        if (at >= end)
+            break; /* it lies beyond the range */
+        if (!is_written(run))
             memset(r->buf + (at - offset), 0, end - at);
         else
             read_run(r, at, end, run->physical * BLOCK + (at - run->logical * BLOCK),
-                     stream_end(r, run));
+                     stream_of(r, runs, i));
     }
     g_array_free(runs, TRUE);
     part_done(r, 0);

@@ -77,7 +77,8 @@ static void start_request(struct encsan *v, struct run *run, uint8_t *buf, uint6
     if (strcmp(op, "write") == 0)
         encsan_write_async(v, buf, (size_t)block_bytes, offset, 0, request_done, run);
     else
-        encsan_read_stream_async(v, buf, (size_t)block_bytes, offset, UINT64_MAX, request_done, run);
+        encsan_read_stream_async(v, buf, (size_t)block_bytes, offset,
+                                 (struct encsan_stream){.end = UINT64_MAX}, request_done, run);
 }
 
 static int run_sealed(void *volume, uint8_t *buffers, uint64_t first, uint64_t requests)

@@ -305,7 +305,7 @@ static int read_stream(struct encsan *v, void *buf, size_t count, uint64_t offse
 {
     struct wait w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
 
-    encsan_read_stream_async(v, buf, count, offset, VOLUME_BYTES, wait_ended, &w);
+    encsan_read_stream_async(v, buf, count, offset, (struct encsan_stream){.end = VOLUME_BYTES}, wait_ended, &w);
     pthread_mutex_lock(&w.lock);
     while (!w.ended)
         pthread_cond_wait(&w.cond, &w.lock);
