@@ -4,7 +4,6 @@
 #include <math.h>
 
 #define DEPTH_MIN 2
-#define DEPTH_START 16
 #define ROUND_MIN_US 2000
 #define ROUND_MIN_SEGMENTS 4
 #define HEADROOM 1.25
@@ -14,10 +13,10 @@
 #define QUEUEING_US 5000  /* less delay than this is not worth a smaller depth */
 #define AGING_A_SECOND 64 /* a share by which the fastest answer ages: routes change */
 
-void pace_init(struct pace *p, unsigned depth, unsigned most)
+void pace_init(struct pace *p, unsigned fixed, unsigned start, unsigned most)
 {
-    *p = (struct pace){.fixed = depth > 0, .most = most};
-    p->depth = p->fixed ? depth : DEPTH_START;
+    *p = (struct pace){.fixed = fixed > 0, .most = most};
+    p->depth = fixed ? fixed : start;
     if (p->depth > most)
         p->depth = most;
 }

@@ -42,8 +42,8 @@ struct pace {
     bool full; /* more would have been sent, had it been allowed */
 };
 
-/* `depth` 0: it follows the model. */
-void pace_init(struct pace *p, unsigned depth, unsigned most);
+/* `fixed` 0: it follows the model, and begins with `start`. */
+void pace_init(struct pace *p, unsigned fixed, unsigned start, unsigned most);
 /* Somebody waits because `depth` segments are on their way. */
 void pace_full(struct pace *p);
 /* A whole segment was answered after took_us. `line` has all that the model

@@ -45,9 +45,10 @@
 #define STREAMS 8
 #define SYNC_SLOTS 4
 #define SLOTS_MAX 176
-#define SLOTS_BYTES_MAX (22u << 20) /* of memory besides the cache */
+#define SLOTS_BYTES_MAX (20u << 20) /* of memory besides the cache */
 #define SLOTS_FOR_READS 16          /* that writes leave to them */
 #define DEPTH_MAX (SLOTS_MAX - SLOTS_FOR_READS)
+#define START_SEGMENTS 4 /* a session: about what TCP sends in its second round trip */
 #define ATTEMPTS_MAX 3
 
 enum segment_state {
@@ -295,7 +296,7 @@ void read_for_ahead(struct encsan *v, struct ahead *a);
 void read_part_ended(struct encsan *v, struct request *r, int error);
 
 /* ---- readahead.c ---- (lock held) */
-/* `window`: as in encsan_options. 0, or -1: out of memory. */
+/* `window`: as in encsan_options; the sessions are known. 0, or -1: out of memory. */
 int readahead_init(struct encsan *v, unsigned window);
 void readahead_free(struct encsan *v);
 /* A read is asked for. */

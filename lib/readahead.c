@@ -66,7 +66,7 @@ int readahead_init(struct encsan *v, unsigned window)
         return 0;
     v->ahead_count = most < AHEAD_SEGMENTS_MAX ? (unsigned)most : AHEAD_SEGMENTS_MAX;
     v->ahead_pages_max = v->ahead_count * v->segment_blocks;
-    pace_init(&v->read_pace, window, most_window(v));
+    pace_init(&v->read_pace, window, START_SEGMENTS * v->sessions, most_window(v));
     v->aheads = calloc(v->ahead_count, sizeof *v->aheads);
     if (!v->aheads)
         return -1;

@@ -215,7 +215,8 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
     v->log = o->log;
     v->log_opaque = o->opaque;
     v->segment_blocks = segment / ENCSAN_BLOCK_BYTES;
-    v->page_count = (uint32_t)(cache / ENCSAN_BLOCK_BYTES);
+    /* what each page may need of segments is a part of the cache */
+    v->page_count = (uint32_t)(cache / (ENCSAN_BLOCK_BYTES + sizeof(struct segment)));
     v->info.read_only = o->read_only;
     if (!o->url)
         return refuse(message, "no URL given");
@@ -254,6 +255,8 @@ static int make_memory(struct encsan *v, char *message)
     for (uint32_t i = 0; i < v->page_count; i++)
         v->free_pages[i] = v->page_count - 1 - i;
     v->free_page_count = v->page_count;
+    pace_init(&v->write_pace, v->options.depth, START_SEGMENTS * v->sessions,
+              v->slot_count - SLOTS_FOR_READS);
     return readahead_init(v, v->options.readahead) == 0 ? 0 : refuse(message, "out of memory: a smaller cache= may help");
 }
 
@@ -269,7 +272,6 @@ static int make_slots(struct encsan *v, char *message)
     for (unsigned i = v->slot_count; i > 0; i--)
         v->free_slots[v->free_slot_count++] = slots_get(v->slots, i - 1);
     receipt_init(v);
-    pace_init(&v->write_pace, v->options.depth, v->slot_count - SLOTS_FOR_READS);
     return 0;
 }
 
@@ -291,7 +293,7 @@ struct encsan *encsan_open(const struct encsan_options *options, char message[EN
         return NULL;
     }
     if (take_options(v, options, message) == 0 && make_slots(v, message) == 0 &&
-        make_memory(v, message) == 0 && nexus_open_first(v, options, message) == 0 &&
+        nexus_open_first(v, options, message) == 0 && make_memory(v, message) == 0 &&
         start_threads(v, options->workers, message) == 0)
         return v;
     volume_free(v);

@@ -18,6 +18,7 @@
 /* How far the file is looked at beyond a range: more than is ever read ahead. */
 #define STREAM_BLOCKS 8192
 #define RUNS_BEYOND_MAX 4
+#define GAP_BLOCKS 16 /* read through: a block of the extent tree, mostly */
 
 /* A file up to here is small; its neighbours are read ahead up to there. */
 #define SMALL_FILE_BYTES (64u << 10)
@@ -146,8 +147,8 @@ static bool is_written(const struct extent_run *run)
     return !run->hole && !run->unwritten;
 }
 
-/* Where the disk goes on as the file does, beginning with the i-th run, which is
- * left at the first one that lies elsewhere. */
+/* Where the disk goes on as the file does, but for small gaps, beginning with the
+ * i-th run, which is left at the first one that lies elsewhere. */
 static uint64_t contiguous_end(const GArray *runs, guint *i)
 {
     const struct extent_run *run = &g_array_index(runs, struct extent_run, *i);
@@ -155,9 +156,9 @@ static uint64_t contiguous_end(const GArray *runs, guint *i)
 
     for (++*i; *i < runs->len; ++*i) {
         run = &g_array_index(runs, struct extent_run, *i);
-        if (!is_written(run) || run->physical != end)
+        if (!is_written(run) || run->physical < end || run->physical - end > GAP_BLOCKS)
             break;
-        end += run->count;
+        end = run->physical + run->count;
     }
     return end * BLOCK;
 }
