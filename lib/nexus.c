@@ -16,10 +16,10 @@
 #define SMALL_BYTES (64u << 10)
 #define RECONNECT_US 300000
 
-/* One connection's send buffer (4 MiB where nobody changed tcp_wmem) holds
- * about 2.5 MB of data a round trip; so one session for each 4 ms of it is
- * room for 5 Gbit/s. */
-#define RTT_US_A_SESSION 4000
+/* One connection's send buffer, 4 MiB where nobody changed tcp_wmem, has room
+ * for about so much data that is not yet acknowledged. */
+#define SESSION_BYTES 2500000u
+#define LINE_BYTES_A_SECOND 625000000u /* that sessions=auto has room for: 5 Gbit/s */
 #define BULK_SESSIONS_AUTO_MAX 8
 
 static void end_life(struct nexus *n)
@@ -88,6 +88,21 @@ static int connect_session(struct nexus *n, struct handshake_request *request,
     return -1;
 }
 
+/* As many as the distance wants; where the user says how many segments are on
+ * their way, no more than carry those: few warm congestion windows are better
+ * than many cold ones. */
+static unsigned sessions_for(const struct encsan *v, uint32_t rtt_us)
+{
+    uint64_t bytes = (uint64_t)rtt_us * LINE_BYTES_A_SECOND / 1000000;
+    uint64_t fixed = v->options.depth * v->segment_blocks * ENCSAN_BLOCK_BYTES;
+    uint64_t bulk;
+
+    if (fixed && fixed < bytes)
+        bytes = fixed;
+    bulk = 1 + bytes / SESSION_BYTES;
+    return 1 + (unsigned)(bulk < BULK_SESSIONS_AUTO_MAX ? bulk : BULK_SESSIONS_AUTO_MAX);
+}
+
 int nexus_open_first(struct encsan *v, const struct encsan_options *o,
                      char message[ENCSAN_MESSAGE_BYTES])
 {
@@ -117,11 +132,8 @@ int nexus_open_first(struct encsan *v, const struct encsan_options *o,
     n->state = NEXUS_LIVE;
     v->live_sessions = 1;
     v->sessions = o->sessions;
-    if (v->sessions == 0) {
-        unsigned bulk = 1 + session_path(n->session).rtt_min_us / RTT_US_A_SESSION;
-
-        v->sessions = 1 + (bulk < BULK_SESSIONS_AUTO_MAX ? bulk : BULK_SESSIONS_AUTO_MAX);
-    }
+    if (v->sessions == 0)
+        v->sessions = sessions_for(v, session_path(n->session).rtt_min_us);
     return 0;
 }
 
