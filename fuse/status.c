@@ -24,9 +24,16 @@ char *status_describe(struct encsan *volume)
     add(text, "read_bytes", stats.bytes_read);
     add(text, "staged_bytes", stats.staged_bytes);
     add(text, "retained_bytes", stats.retained_bytes);
+    add(text, "sessions", stats.sessions);
+    add(text, "sessions_wanted", stats.sessions_wanted);
+    add(text, "round_trip_us", stats.rtt_us);
+    add(text, "write_rate_bytes", stats.write_rate);
+    add(text, "read_rate_bytes", stats.read_rate);
     add(text, "depth_segments", stats.depth);
+    add(text, "best_depth_segments", stats.best_depth);
     add(text, "in_flight_segments", stats.in_flight);
     add(text, "readahead_segments", stats.readahead);
+    add(text, "best_readahead_segments", stats.best_readahead);
     add(text, "segments_sent", stats.segments_sent);
     add(text, "reads_sent", stats.reads_sent);
     add(text, "syncs_sent", stats.syncs_sent);

@@ -47,7 +47,6 @@
 #define SLOTS_MAX 176
 #define SLOTS_BYTES_MAX (20u << 20) /* of memory besides the cache */
 #define SLOTS_FOR_READS 16          /* that writes leave to them */
-#define DEPTH_MAX (SLOTS_MAX - SLOTS_FOR_READS)
 #define START_SEGMENTS 4 /* a session: about what TCP sends in its second round trip */
 #define ATTEMPTS_MAX 3
 

@@ -225,8 +225,6 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
     v->options.suite = o->suite ? strdup(o->suite) : NULL;
     if (!v->options.url || (o->suite && !v->options.suite))
         return refuse(message, "out of memory");
-    if (o->depth > DEPTH_MAX)
-        return refuse(message, "prefetch= is at most 160 segments");
     if (o->sessions > ENCSAN_SESSIONS_MAX)
         return refuse(message, "sessions= is at most 16");
     if (segment % ENCSAN_BLOCK_BYTES || v->segment_blocks > WIRE_DATA_BLOCKS_MAX)
@@ -266,6 +264,11 @@ static int make_slots(struct encsan *v, char *message)
     size_t most = SLOTS_BYTES_MAX / WIRE_WRITE_BYTES(v->segment_blocks);
 
     v->slot_count = most < SLOTS_MAX ? (unsigned)most : SLOTS_MAX;
+    if (v->options.depth > v->slot_count - SLOTS_FOR_READS) {
+        snprintf(message, ENCSAN_MESSAGE_BYTES, "prefetch=%u: at most %u segments of this size",
+                 v->options.depth, v->slot_count - SLOTS_FOR_READS);
+        return -1;
+    }
     v->slots = slots_new(v->slot_count + SYNC_SLOTS);
     if (!v->slots || read_init(v) != 0)
         return refuse(message, "out of memory");

@@ -106,6 +106,8 @@ bool association_promote(struct conn *conn, struct association *a)
     nexus->current = a;
     nexus->pending = NULL;
     key_to_text(a->grant.who.key, key);
+    if (a->hello.intent == WIRE_INTENT_RESUME && a->grant.state == WIRE_LEASE_HELD)
+        return true; /* one more session of a mount that has said so */
     if (a->grant.state == WIRE_LEASE_FENCED)
         conn_log(conn, a->lun->number, "%s does not get it: another was faster", key);
     else

@@ -24,7 +24,13 @@ static void print_for_people(const char *name, const char *value)
     g_autofree char *words = g_strdelimit(g_strdup(name), "_", ' ');
     char *unit = strrchr(words, ' ');
 
-    if (g_str_has_suffix(name, "_bytes")) {
+    if (g_str_has_suffix(name, "_rate_bytes")) {
+        *unit = 0;
+        printf("%-20s %.1f MB/s\n", words, g_ascii_strtod(value, NULL) / 1e6);
+    } else if (g_str_has_suffix(name, "_us")) {
+        *unit = 0;
+        printf("%-20s %.2f ms\n", words, g_ascii_strtod(value, NULL) / 1e3);
+    } else if (g_str_has_suffix(name, "_bytes")) {
         *unit = 0;
         printf("%-20s %.1f MiB\n", words, g_ascii_strtod(value, NULL) / (1 << 20));
     } else if (g_str_has_suffix(name, "_ns")) {

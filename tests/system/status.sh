@@ -20,6 +20,9 @@ sync "$M/file"
 [ $(($(value written_bytes) - before)) -ge 8388608 ] || fail "written: $(value written_bytes)"
 [ "$(value durable_ordinal)" -gt 0 ] || fail "durable ordinal: $(value durable_ordinal)"
 [ "$(value sealing_ns)" -gt 0 ] || fail "nothing was sealed"
+[ "$(value best_depth_segments)" -gt 0 ] || fail "no depth was found"
+[ "$(value write_rate_bytes)" -gt 1000000 ] || fail "the rate: $(value write_rate_bytes)"
+[ "$(value round_trip_us)" -lt 1000000 ] || fail "the round trip: $(value round_trip_us)"
 [ "$(value retries)" = 0 ] || fail "retries: $(value retries)"
 say "after an idle moment everything is confirmed"
 confirmed() {
@@ -31,6 +34,23 @@ say "for people"
 "$ENCSAN" status "$M" >"$T/text"
 grep -q '^written  *[0-9.]* MiB$' "$T/text" || fail "no line for what was written: $(cat "$T/text")"
 umnt
+say "sessions that are wanted come up, and are all used"
+mnt sessions=5
+sessions_up() {
+    [ "$(value sessions)" = 5 ] && [ "$(value sessions_wanted)" = 5 ]
+}
+until_true 10 sessions_up || fail "sessions: $(cat "$T/json")"
+cp "$T/data" "$M/again"
+sync "$M/again"
+[ "$(ss -tinH "dst 127.0.0.1:$PORT" | grep -o 'bytes_sent:[0-9]*' | awk -F: '$2 > 100000' | wc -l)" -ge 2 ] ||
+    fail "the data took one session: $(ss -tinH "dst 127.0.0.1:$PORT")"
+umnt
+mnt sessions=1
+cmp "$T/data" "$M/again" || fail "what was written over several sessions"
+[ "$(value sessions)" = 1 ] || fail "sessions: $(value sessions)"
+umnt
+refused 2 'sessions=17' "$ENCSANFS" "$URL" "$M" -o "key=$KEY,sessions=17"
+refused 1 'prefetch=150: at most 143' "$ENCSANFS" "$URL" "$M" -o "key=$KEY,target_key=$TARGET_KEY,prefetch=150"
 say "what is not there"
 refused 1 'mounted' "$ENCSAN" status "$M"
 refused 2 'usage' "$ENCSAN" status
