@@ -42,6 +42,8 @@
 #include "status.h"
 #include "view.h"
 
+#define COMMIT_S 5 /* as ext4 */
+
 enum phase { CONNECTING, OPENING, MOUNTED, FINISHING };
 
 struct mount {
@@ -225,7 +227,8 @@ static int open_view(struct mount *mount)
             return complain(g_strerror(errno));
         mount->view = view_mount(&disk_ops, mount->disk, &options->fuse, options->mountpoint);
     } else {
-        mount->fs = fs_open(mount->volume, options->read_only, message);
+        mount->fs = fs_open(mount->volume, options->read_only,
+                            options->commit_s ? options->commit_s : COMMIT_S, message);
         if (!mount->fs)
             return complain_of_volume(mount, message);
         mount->view = view_mount(&files_ops, mount->fs, &options->fuse, options->mountpoint);

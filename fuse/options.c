@@ -39,6 +39,7 @@ static const char usage[] =
     "-o workers=N         threads that seal and open\n"
     "-o suite=NAME        aes-256-gcm, chacha20-poly1305, 3des, null\n"
     "-o cache=SIZE        data staged or not yet confirmed by the target\n"
+    "-o commit=SECONDS    changes become durable this often by themselves (default: 5)\n"
     "and FUSE's own options: allow_other, allow_root, nosuid, nodev, noexec, noatime, ...\n"
     "\n"
     "encsan umount MOUNTPOINT unmounts. More in encsanfs(1).\n";
@@ -181,6 +182,11 @@ static int set_cache(struct parse *parse, const char *value)
                     &parse->options->cache_bytes);
 }
 
+static int set_commit(struct parse *parse, const char *value)
+{
+    return set_number(parse, "commit", value, 300, &parse->options->commit_s);
+}
+
 static const struct {
     const char *name;
     int (*set)(struct parse *parse, const char *value);
@@ -188,7 +194,7 @@ static const struct {
     {"key", set_key},           {"target_key", set_target_key}, {"view", set_view},
     {"suite", set_suite},       {"prefetch", set_prefetch},     {"readahead", set_readahead},
     {"sessions", set_sessions}, {"workers", set_workers},       {"segment", set_segment},
-    {"cache", set_cache},
+    {"cache", set_cache},       {"commit", set_commit},
 };
 
 /* ---- FUSE's and mount(8)'s options ---- */

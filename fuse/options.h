@@ -27,6 +27,7 @@ struct options {
     char *suite;             /* NULL: by agreement */
     unsigned depth, readahead, sessions, workers; /* 0: encsan.h's default, also below */
     size_t segment_bytes, cache_bytes;
+    unsigned commit_s;
     bool allow_root;       /* then allow_other is not the default */
     struct fuse_args fuse; /* for libfuse */
 };

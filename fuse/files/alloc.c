@@ -13,9 +13,6 @@
 
 #include "extents.h"
 
-#define FREE_RUNS_LOOKED_AT                                                                        \
-    64                        /* and 4 more for each block wanted, before the longest has to do    \
-                               */
 #define BLOCK_MAPPED_RUN 4096 /* at most, since each of its blocks is looked up */
 
 static bool has_extents(const struct inode *inode)
@@ -150,61 +147,6 @@ int alloc_map(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t cou
 
 /* ---- new blocks ---- */
 
-/* The free run at or after `from`, before `end`; at most `want` blocks of it. */
-static errcode_t next_free(struct fs *fs, blk64_t from, blk64_t end, uint64_t want, blk64_t *start,
-                           uint64_t *count)
-{
-    ext2fs_block_bitmap map = fs->ext2->block_map;
-    blk64_t last, used;
-    errcode_t err = ext2fs_find_first_zero_block_bitmap2(map, from, end - 1, start);
-
-    if (err)
-        return err;
-    last = MIN(*start + want, end) - 1;
-    err = ext2fs_find_first_set_block_bitmap2(map, *start, last, &used);
-    if (err && err != ENOENT)
-        return err;
-    *count = (err ? last + 1 : used) - *start;
-    return 0;
-}
-
-/* The run at the goal itself, which prolongs what is there; else the first that
- * is long enough; else the longest among those looked at. */
-static errcode_t find_free(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *start,
-                           uint64_t *count)
-{
-    blk64_t first = fs->ext2->super->s_first_data_block, end = ext2fs_blocks_count(fs->ext2->super);
-    blk64_t from, limit = end, run = 0;
-    uint64_t length = 0;
-    uint64_t looks = FREE_RUNS_LOOKED_AT + 4 * want;
-    errcode_t err;
-
-    if (goal < first || goal >= end)
-        goal = first;
-    *count = 0;
-    for (from = goal; looks > 0; from = run + length) {
-        err = from < limit ? next_free(fs, from, limit, want, &run, &length) : ENOENT;
-        if (err == ENOENT && limit == end && goal > first) { /* once more, before the goal */
-            run = first;
-            length = 0;
-            limit = goal;
-            continue;
-        }
-        if (err == ENOENT)
-            break;
-        if (err)
-            return err;
-        looks--;
-        if (length > *count) {
-            *start = run;
-            *count = length;
-        }
-        if (length == want || run == goal)
-            break;
-    }
-    return *count ? 0 : EXT2_ET_BLOCK_ALLOC_FAIL;
-}
-
 static errcode_t find_goal(struct fs *fs, struct inode *inode, ext2_extent_handle_t tree,
                            uint64_t logical, blk64_t *goal)
 {
@@ -223,7 +165,7 @@ static errcode_t find_goal(struct fs *fs, struct inode *inode, ext2_extent_handl
 static void give_back(struct fs *fs, blk64_t physical, uint64_t count)
 {
     if (count)
-        ext2fs_block_alloc_stats_range(fs->ext2, physical, count, -1);
+        blocks_free(fs, physical, count);
 }
 
 /* Takes blocks and enters them into the map; tree is NULL for a block-mapped file. */
@@ -235,12 +177,12 @@ static errcode_t fill_hole(struct fs *fs, struct inode *inode, ext2_extent_handl
     errcode_t err = find_goal(fs, inode, tree, logical, &goal);
 
     if (!err)
-        err = find_free(fs, goal, count, &physical, &count);
+        err = blocks_find(fs, goal, count, &physical, &count);
     if (err)
         return err;
     taken = count; /* before the map changes, which may need blocks of its own */
-    ext2fs_block_alloc_stats_range(fs->ext2, physical, taken, +1);
-    bufcache_forget(fs->cache, physical, taken);
+    blocks_take(fs, physical, taken);
+    bufcache_forget(fs->cache, physical, taken); /* clean copies of what they were */
     err = tree ? extents_insert(tree, logical, physical, count)
                : set_blocks(fs, inode, logical, physical, &count);
     if (err)
@@ -304,7 +246,6 @@ static errcode_t free_run(void *opaque, blk64_t physical, uint64_t count)
 {
     struct owner *owner = opaque;
 
-    bufcache_forget(owner->fs->cache, physical, count);
     give_back(owner->fs, physical, count);
     return ext2fs_iblk_sub_blocks(owner->fs->ext2, EXT2_INODE(&owner->inode->raw), count);
 }

@@ -1,13 +1,29 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The cache of metadata: blocks of 4 KiB between libext2fs and the volume.
+ * The cache of metadata: blocks of 4 KiB between libext2fs and the volume, and
+ * the side of the journal that knows their versions (journal.c has the other).
  *
- * A block is clean (on the volume too; least recently used ones go when the
- * limit is passed) or dirty (stays until it has been written). A miss fetches
- * the aligned neighbourhood, since metadata lies together and a round trip is
- * long. What is in the cache wins over what was fetched. File data never comes
- * here but as an unwanted neighbour, and libext2fs writes a block whole before
- * it reads it as metadata, so a stale copy of such a one is never looked at.
+ * A block lies on the volume at home, and in the log if a transaction that was
+ * not brought home yet had changed it. A buffer is
+ *
+ *   clean     as it is at home. The least recently used ones go when the limit
+ *             is passed.
+ *   running   changed in the running transaction: `data` is newer than log and home.
+ *   logged    as the log has it (or is about to), and newer than home.
+ *   both      `data` belongs to the running transaction, `logged` is what the
+ *             log has: copied when the block was changed again.
+ *   freed     logged, and free in the running transaction or one that is not
+ *             durable yet. Only what is at home and in the log counts: it is
+ *             brought home like others, and goes when its freeing is durable.
+ *
+ * `home_lacks` tells logged buffers: the oldest transaction whose version is not
+ * at home. The log must be kept from there on.
+ *
+ * A miss fetches the aligned neighbourhood, since metadata lies together and a
+ * round trip is long. What is in the cache wins over what was fetched. File data
+ * never comes here but as an unwanted neighbour, and libext2fs writes a block
+ * whole before it reads it as metadata, so a stale copy of such a one is never
+ * looked at.
  *
  * fs->lock protects all of it.
  */
@@ -25,18 +41,20 @@
 
 struct buffer {
     uint64_t block; /* the table's key */
-    bool dirty;
-    GList link; /* in cache->dirty or cache->clean */
+    bool running, freed;
+    uint64_t home_lacks; /* a transaction; 0: nothing */
+    uint8_t *logged;     /* NULL: as `data` */
+    GList link;          /* in the queue that its state names */
     uint8_t data[ENCSAN_BLOCK_BYTES];
 };
 
 struct bufcache {
     struct encsan *volume;
     uint64_t blocks; /* of the volume */
-    size_t limit;    /* buffers; clean ones beyond it are dropped, dirty ones are written */
+    size_t limit;    /* buffers; clean ones beyond it are dropped */
     GHashTable *buffers;
     GQueue clean; /* the least recently used first */
-    GQueue dirty;
+    GQueue running, logged;
     uint8_t *bounce; /* JOINED blocks */
     struct struct_io_manager manager;
 };
@@ -45,9 +63,24 @@ struct bufcache {
  * this thread is for. */
 static __thread struct bufcache *opening;
 
+static GQueue *queue_of(struct bufcache *cache, const struct buffer *buffer)
+{
+    if (buffer->running)
+        return &cache->running;
+    return buffer->home_lacks ? &cache->logged : &cache->clean;
+}
+
+static void buffer_free(gpointer opaque)
+{
+    struct buffer *buffer = opaque;
+
+    g_free(buffer->logged);
+    g_free(buffer);
+}
+
 static void buffer_drop(struct bufcache *cache, struct buffer *buffer)
 {
-    g_queue_unlink(buffer->dirty ? &cache->dirty : &cache->clean, &buffer->link);
+    g_queue_unlink(queue_of(cache, buffer), &buffer->link);
     g_hash_table_remove(cache->buffers, &buffer->block); /* frees it */
 }
 
@@ -68,26 +101,37 @@ static struct buffer *buffer_add(struct bufcache *cache, uint64_t block)
     struct buffer *buffer = g_malloc(sizeof(*buffer));
 
     buffer->block = block;
-    buffer->dirty = false;
+    buffer->running = buffer->freed = false;
+    buffer->home_lacks = 0;
+    buffer->logged = NULL;
     buffer->link = (GList){.data = buffer};
     g_hash_table_insert(cache->buffers, &buffer->block, buffer);
     g_queue_push_tail_link(&cache->clean, &buffer->link);
     return buffer;
 }
 
-static void buffer_set_dirty(struct bufcache *cache, struct buffer *buffer, bool dirty)
+static void buffer_set(struct bufcache *cache, struct buffer *buffer, bool running,
+                       uint64_t home_lacks)
 {
-    g_queue_unlink(buffer->dirty ? &cache->dirty : &cache->clean, &buffer->link);
-    buffer->dirty = dirty;
-    g_queue_push_tail_link(dirty ? &cache->dirty : &cache->clean, &buffer->link);
+    g_queue_unlink(queue_of(cache, buffer), &buffer->link);
+    buffer->running = running;
+    buffer->home_lacks = home_lacks;
+    g_queue_push_tail_link(queue_of(cache, buffer), &buffer->link);
 }
 
 static void buffer_touch(struct bufcache *cache, struct buffer *buffer)
 {
-    if (buffer->dirty)
+    buffer_set(cache, buffer, buffer->running, buffer->home_lacks);
+}
+
+/* Its data is about to change. */
+static void buffer_change(struct bufcache *cache, struct buffer *buffer)
+{
+    if (buffer->running)
         return;
-    g_queue_unlink(&cache->clean, &buffer->link);
-    g_queue_push_tail_link(&cache->clean, &buffer->link);
+    if (buffer->home_lacks)
+        buffer->logged = g_memdup2(buffer->data, BLOCK);
+    buffer_set(cache, buffer, true, buffer->home_lacks);
 }
 
 /* What was read becomes clean buffers, where there are none yet. */
@@ -176,16 +220,14 @@ static int write_bytes(struct bufcache *cache, uint64_t offset, uint64_t bytes, 
         }
         if (!buffer)
             buffer = buffer_add(cache, offset / BLOCK);
+        buffer_change(cache, buffer);
         memcpy(buffer->data + within, data, now);
-        if (!buffer->dirty)
-            buffer_set_dirty(cache, buffer, true);
         data += now;
         offset += now;
         bytes -= now;
     }
     trim(cache);
-    /* So many changes that memory would run out before the next write-back. */
-    return cache->dirty.length > cache->limit ? bufcache_write_back(cache) : 0;
+    return 0;
 }
 
 /* ---- libext2fs's side; a positive errno is an errcode_t ---- */
@@ -266,7 +308,7 @@ static errcode_t channel_write_byte(io_channel channel, unsigned long offset, in
                      : -write_bytes(channel->private_data, offset, (unsigned)count, data);
 }
 
-/* fs_sync decides when anything leaves. */
+/* journal.c decides when anything leaves. */
 static errcode_t channel_flush(io_channel channel)
 {
     return 0;
@@ -283,9 +325,10 @@ struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes)
     cache->volume = volume;
     cache->blocks = info.size_bytes / BLOCK;
     cache->limit = MAX(limit_bytes / BLOCK, 2 * JOINED);
-    cache->buffers = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+    cache->buffers = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, buffer_free);
     g_queue_init(&cache->clean);
-    g_queue_init(&cache->dirty);
+    g_queue_init(&cache->running);
+    g_queue_init(&cache->logged);
     cache->bounce = g_malloc(JOINED * BLOCK);
     cache->manager = (struct struct_io_manager){
         .magic = EXT2_ET_MAGIC_IO_MANAGER,
@@ -320,74 +363,125 @@ io_manager bufcache_io_manager(struct bufcache *cache)
     return &cache->manager;
 }
 
-static int compare_buffers(const void *a, const void *b)
+size_t bufcache_running(const struct bufcache *cache)
+{
+    return cache->running.length;
+}
+
+size_t bufcache_logged(const struct bufcache *cache)
+{
+    return cache->logged.length;
+}
+
+static gint compare_buffers(gconstpointer a, gconstpointer b)
 {
     const struct buffer *x = *(struct buffer *const *)a, *y = *(struct buffer *const *)b;
 
     return x->block < y->block ? -1 : x->block > y->block;
 }
 
-static int write_run(struct bufcache *cache, struct buffer **run, size_t count)
+GPtrArray *bufcache_freeze(struct bufcache *cache, uint64_t tid)
 {
-    int error;
+    GPtrArray *frozen = g_ptr_array_sized_new(cache->running.length);
+    GList *link;
 
-    for (size_t i = 0; i < count; i++)
-        memcpy(cache->bounce + i * BLOCK, run[i]->data, BLOCK);
-    error = encsan_write(cache->volume, cache->bounce, count * BLOCK, run[0]->block * BLOCK, 0);
-    if (error)
-        return error;
-    for (size_t i = 0; i < count; i++)
-        buffer_set_dirty(cache, run[i], false);
-    return 0;
-}
+    while ((link = cache->running.head)) {
+        struct buffer *buffer = link->data;
 
-int bufcache_write_back(struct bufcache *cache)
-{
-    size_t total = cache->dirty.length, count, n = 0;
-    struct buffer **sorted;
-    int error = 0;
-
-    if (!total)
-        return 0;
-    sorted = g_new(struct buffer *, total);
-    for (GList *link = cache->dirty.head; link; link = link->next)
-        sorted[n++] = link->data;
-    qsort(sorted, total, sizeof(*sorted), compare_buffers);
-    for (size_t i = 0; i < total && !error; i += count) {
-        count = 1;
-        while (count < JOINED && i + count < total &&
-               sorted[i + count]->block == sorted[i]->block + count)
-            count++;
-        error = write_run(cache, sorted + i, count);
+        g_ptr_array_add(frozen, buffer);
+        g_clear_pointer(&buffer->logged, g_free); /* this transaction's version replaces it */
+        buffer_set(cache, buffer, false, buffer->home_lacks ? buffer->home_lacks : tid);
     }
-    g_free(sorted);
-    trim(cache);
-    return error;
+    g_ptr_array_sort(frozen, compare_buffers);
+    return frozen;
 }
 
-void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count)
+uint64_t bufcache_block(const struct buffer *buffer)
+{
+    return buffer->block;
+}
+
+uint64_t bufcache_copy_logged(const struct buffer *buffer, uint8_t out[ENCSAN_BLOCK_BYTES])
+{
+    memcpy(out, buffer->logged ? buffer->logged : buffer->data, BLOCK);
+    return buffer->block;
+}
+
+GPtrArray *bufcache_not_at_home(struct bufcache *cache)
+{
+    GPtrArray *found = g_ptr_array_sized_new(cache->logged.length);
+
+    for (GList *link = cache->logged.head; link; link = link->next)
+        g_ptr_array_add(found, link->data);
+    for (GList *link = cache->running.head; link; link = link->next)
+        if (((struct buffer *)link->data)->home_lacks)
+            g_ptr_array_add(found, link->data);
+    g_ptr_array_sort(found, compare_buffers);
+    return found;
+}
+
+void bufcache_is_home(struct bufcache *cache, struct buffer *buffer)
+{
+    g_clear_pointer(&buffer->logged, g_free);
+    buffer_set(cache, buffer, buffer->running, 0);
+    if (buffer->freed)
+        buffer_drop(cache, buffer);
+    trim(cache);
+}
+
+/* Nobody reads it any more, unless the transaction that frees it is lost. */
+static void forget(struct bufcache *cache, struct buffer *buffer)
+{
+    if (!buffer->home_lacks) {
+        buffer_drop(cache, buffer);
+        return;
+    }
+    if (buffer->logged) {
+        memcpy(buffer->data, buffer->logged, BLOCK);
+        g_clear_pointer(&buffer->logged, g_free);
+    }
+    buffer_set(cache, buffer, false, buffer->home_lacks);
+    buffer->freed = true;
+}
+
+static void drop_if_freed(struct bufcache *cache, struct buffer *buffer)
+{
+    if (buffer->freed)
+        buffer_drop(cache, buffer);
+}
+
+/* Calls each for the buffers in [block, block + count). */
+static void each_in_range(struct bufcache *cache, blk64_t block, blk64_t count,
+                          void (*each)(struct bufcache *cache, struct buffer *buffer))
 {
     struct buffer *buffer;
 
     if (count > g_hash_table_size(cache->buffers)) { /* cheaper to look at all that is here */
-        GHashTableIter iter;
-        gpointer value;
+        GList *all = g_hash_table_get_values(cache->buffers);
 
-        g_hash_table_iter_init(&iter, cache->buffers);
-        while (g_hash_table_iter_next(&iter, NULL, &value)) {
-            buffer = value;
-            if (buffer->block < block || buffer->block - block >= count)
-                continue;
-            g_queue_unlink(buffer->dirty ? &cache->dirty : &cache->clean, &buffer->link);
-            g_hash_table_iter_remove(&iter);
+        for (GList *link = all; link; link = link->next) {
+            buffer = link->data;
+            if (buffer->block >= block && buffer->block - block < count)
+                each(cache, buffer);
         }
+        g_list_free(all);
         return;
     }
     for (blk64_t i = 0; i < count; i++) {
         buffer = buffer_find(cache, block + i);
         if (buffer)
-            buffer_drop(cache, buffer);
+            each(cache, buffer);
     }
+}
+
+void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count)
+{
+    each_in_range(cache, block, count, forget);
+}
+
+void bufcache_drop_freed(struct bufcache *cache, blk64_t block, blk64_t count)
+{
+    each_in_range(cache, block, count, drop_if_freed);
 }
 
 /* ---- prefetch ---- */

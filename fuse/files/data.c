@@ -72,12 +72,20 @@ static int zero_in_block(struct fs *fs, struct inode *inode, uint64_t from, uint
     return error ? -EIO : 0;
 }
 
-typedef void clear_fn(struct encsan *volume, uint64_t count, uint64_t offset, encsan_done *done,
-                      void *opaque);
+/* The parts of blocks at the ends of [from, to). */
+static int zero_edges(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
+{
+    uint64_t first = round_up(from), last = to / BLOCK * BLOCK;
+    int error;
 
-/* Calls clear for the written blocks of [block, end), and waits. */
-static int clear_blocks(struct fs *fs, struct inode *inode, uint64_t block, uint64_t end,
-                        clear_fn *clear)
+    if (first > last)
+        return zero_in_block(fs, inode, from, to);
+    error = zero_in_block(fs, inode, from, first);
+    return error ? error : zero_in_block(fs, inode, last, to);
+}
+
+/* The written blocks of [block, end). */
+static int zero_blocks(struct fs *fs, struct inode *inode, uint64_t block, uint64_t end)
 {
     struct batch batch = BATCH_INIT;
     struct extent_run run;
@@ -88,26 +96,11 @@ static int clear_blocks(struct fs *fs, struct inode *inode, uint64_t block, uint
         error = alloc_map(fs, inode, block, end - block, &run);
         pthread_mutex_unlock(&fs->lock);
         if (!error && !run.hole && !run.unwritten)
-            clear(fs->volume, run.count * BLOCK, run.physical * BLOCK, batch_done,
-                  batch_add(&batch));
+            encsan_zero_async(fs->volume, run.count * BLOCK, run.physical * BLOCK, batch_done,
+                              batch_add(&batch));
     }
     failed = batch_wait(&batch);
     return error ? error : failed;
-}
-
-/* [from, to) reads as zeros afterwards. */
-static int zero_bytes(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to,
-                      clear_fn *clear)
-{
-    uint64_t first = round_up(from), last = to / BLOCK * BLOCK;
-    int error;
-
-    if (first > last)
-        return zero_in_block(fs, inode, from, to);
-    error = zero_in_block(fs, inode, from, first);
-    if (!error)
-        error = zero_in_block(fs, inode, last, to);
-    return error ? error : clear_blocks(fs, inode, first / BLOCK, last / BLOCK, clear);
 }
 
 /* ---- truncate ---- */
@@ -160,7 +153,6 @@ static int fill_holes(struct fs *fs, struct inode *inode, uint64_t block, uint64
     return error;
 }
 
-/* The volume forgets the blocks before they are free: afterwards they may be another file's. */
 static int punch_hole(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t end)
 {
     uint64_t size = locked_size(fs, inode), first = round_up(offset) / BLOCK, last;
@@ -169,7 +161,7 @@ static int punch_hole(struct fs *fs, struct inode *inode, uint64_t offset, uint6
     if (end >= size)
         end = round_up(end); /* behind the file's end is nothing to keep */
     last = end / BLOCK;
-    error = zero_bytes(fs, inode, offset, end, encsan_discard_async);
+    error = zero_edges(fs, inode, offset, end);
     if (error)
         return error;
     pthread_mutex_lock(&fs->lock);
@@ -191,7 +183,9 @@ static int allocate(struct fs *fs, struct inode *inode, int mode, uint64_t offse
     if (!(mode & FALLOC_FL_KEEP_SIZE))
         grown = MAX(size, end);
     if (mode & FALLOC_FL_ZERO_RANGE)
-        error = zero_bytes(fs, inode, offset, end, encsan_zero_async);
+        error = zero_edges(fs, inode, offset, end);
+    if (!error && mode & FALLOC_FL_ZERO_RANGE)
+        error = zero_blocks(fs, inode, round_up(offset) / BLOCK, end / BLOCK);
     if (!error)
         error = fill_holes(fs, inode, offset / BLOCK, round_up(end) / BLOCK);
     if (error)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "batch.h"
+#include "journal.h"
 
 struct write_run {
     struct extent_run run;
@@ -191,20 +192,20 @@ static void undo_write(struct write_request *w)
 static int write_locked(struct write_request *w)
 {
     struct fs *fs = w->fs;
+    bool hold = !(w->inode->raw.i_flags & EXT4_EXTENTS_FL); /* its blocks can't be unwritten */
     uint64_t size;
     int error;
 
     pthread_mutex_lock(&fs->lock);
+    if (hold)
+        journal_hold(fs->journal);
     size = inode_size(w->inode);
     error = map_write(w);
-    if (error)
-        undo_write(w);
     pthread_mutex_unlock(&fs->lock);
-    if (error)
-        return error;
-
-    find_edges(w);
-    error = fill_edges(w, size);
+    if (!error) {
+        find_edges(w);
+        error = fill_edges(w, size);
+    }
     if (!error)
         error = stage(w);
 
@@ -213,6 +214,8 @@ static int write_locked(struct write_request *w)
         undo_write(w);
     else
         error = commit_write(w, size);
+    if (hold)
+        journal_release(fs->journal);
     pthread_mutex_unlock(&fs->lock);
     return error;
 }

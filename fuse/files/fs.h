@@ -28,6 +28,8 @@
 #include "encsan.h"
 
 struct bufcache;
+struct buffer;
+struct journal;
 
 struct fs {
     struct encsan *volume;
@@ -44,14 +46,13 @@ struct fs {
     bool read_only;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
 
-    /* ---- super.c's own; under the lock but for the thread ---- */
-    uint8_t *group_changed;  /* by group: its blocks were given or taken since the last write-back */
+    struct journal *journal; /* NULL: the mount was read-only at the beginning */
+    ext2fs_block_bitmap taken; /* blocks.c */
+
+    /* ---- groups.c's own ---- */
+    uint8_t *group_changed;  /* by group: GROUP_BLOCKS and so on, since the last groups_write */
     uint8_t *written_groups; /* the group descriptors as last written */
-    uint8_t *written_inodes; /* the inode bitmaps as last written, inodes_per_group / 8 bytes a group */
     struct ext2_super_block written_super;
-    pthread_t writer;        /* writes metadata back now and then; there is none if read-only at open */
-    pthread_cond_t wake;     /* for the writer */
-    bool has_writer, stopping;
 };
 
 /* An inode that the kernel knows (FUSE's nodeid; root 1 is ext4's 2). */
@@ -65,19 +66,47 @@ struct inode {
 
 /* ---- super.c ---- */
 /* Opens the file system: refuses what we cannot write correctly. NULL with one
- * line in message. Marks it in use (EXT2_VALID_FS cleared), durably, unless read_only. */
-struct fs *fs_open(struct encsan *volume, bool read_only, char message[ENCSAN_MESSAGE_BYTES]);
-/* Frees orphans, writes all back, marks clean, flushes: 0 or -errno. Does not close the volume. */
+ * line in message. Unless read_only, says durably that it may need recovery,
+ * and commits every commit_s seconds. */
+struct fs *fs_open(struct encsan *volume, bool read_only, unsigned commit_s,
+                   char message[ENCSAN_MESSAGE_BYTES]);
+/* Frees orphans, brings all home, marks clean, flushes: 0 or -errno. Does not close the volume. */
 int fs_close(struct fs *fs);
+/* What the caller could not write is lost for the volume: nothing follows it, the
+ * mount turns read-only, with a line in the log. fs->lock not held. */
+void fs_failed(struct fs *fs, int error);
+/* Everything that was done before is durable when it returns 0. fs->lock not held. */
+int fs_sync(struct fs *fs);
+int fs_statfs(struct fs *fs, struct statvfs *st); /* takes the lock */
+int fs_errno(errcode_t err); /* libext2fs's error -> -errno */
+
+/* ---- probe.c ---- */
 /* What a mount finds before it opens: FS_CLEAN, FS_NEEDS_FSCK (not unmounted,
  * or a journal to replay), or FS_REFUSED with a line in message (no ext4, xfs
  * named as such, errors flag, features). Does not change anything. */
 enum fs_state { FS_CLEAN, FS_NEEDS_FSCK, FS_REFUSED };
 enum fs_state fs_probe(struct encsan *volume, char message[ENCSAN_MESSAGE_BYTES]);
-/* Metadata to the volume, then flush: durable when it returns 0. Takes the lock for the first part. */
-int fs_sync(struct fs *fs);
-int fs_statfs(struct fs *fs, struct statvfs *st); /* takes the lock */
-int fs_errno(errcode_t err); /* libext2fs's error -> -errno */
+
+/* ---- groups.c ---- (fs->lock held) */
+#define GROUP_DESCRIPTOR 1u /* what of a group is not written yet */
+#define GROUP_BLOCKS 2u     /* its block bitmap */
+#define GROUP_INODES 4u
+void groups_init(struct fs *fs); /* as on the volume now */
+void groups_free(struct fs *fs);
+/* What changed in bitmaps, descriptors and the superblock, into the cache. 0 or -errno. */
+int groups_write(struct fs *fs);
+int groups_write_super(struct fs *fs); /* the superblock alone */
+
+/* ---- blocks.c ---- (fs->lock held) */
+errcode_t blocks_init(struct fs *fs);
+void blocks_exit(struct fs *fs);
+/* The run at the goal itself, which prolongs what is there; else the first that
+ * is long enough; else the longest among those looked at. At most `want` blocks. */
+errcode_t blocks_find(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *start, uint64_t *count);
+void blocks_take(struct fs *fs, blk64_t block, blk64_t count);
+/* Pinned until the running transaction is durable. */
+void blocks_free(struct fs *fs, blk64_t block, blk64_t count);
+void blocks_unpin(struct fs *fs, blk64_t block, blk64_t count);
 
 /* ---- bufcache.c ---- (fs->lock held, but for bufcache_new and _free) */
 struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes);
@@ -85,10 +114,20 @@ void bufcache_free(struct bufcache *cache);
 io_manager bufcache_io_manager(struct bufcache *cache);
 /* Fetches these blocks (sorted) side by side, in long runs. They stay until the next miss. 0 or -errno. */
 int bufcache_prefetch(struct bufcache *cache, const blk64_t *sorted, size_t count);
-/* Dirty blocks to the volume (staged, not flushed). 0 or -errno. */
-int bufcache_write_back(struct bufcache *cache);
-/* A block that becomes file data or is freed: its copy, dirty or not, is dropped. */
+/* Blocks that become free: nobody reads their copies any more. */
 void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count);
+/* The same for the journal, when that is durable. */
+void bufcache_drop_freed(struct bufcache *cache, blk64_t block, blk64_t count);
+size_t bufcache_running(const struct bufcache *cache); /* buffers that the running transaction changed */
+size_t bufcache_logged(const struct bufcache *cache);  /* that are not at home, and not running */
+/* Those of the running transaction, which becomes `tid`: struct buffer, by block. They stay
+ * until they are home, or freed and that is durable. The array is the caller's. */
+GPtrArray *bufcache_freeze(struct bufcache *cache, uint64_t tid);
+GPtrArray *bufcache_not_at_home(struct bufcache *cache); /* the same: all that are not */
+uint64_t bufcache_block(const struct buffer *buffer);
+/* The version that is in the log, or was frozen for it; returns the block. */
+uint64_t bufcache_copy_logged(const struct buffer *buffer, uint8_t out[ENCSAN_BLOCK_BYTES]);
+void bufcache_is_home(struct bufcache *cache, struct buffer *buffer); /* that version is staged there */
 
 /* ---- inode.c ---- (fs->lock held) */
 int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode); /* lookups + 1 */

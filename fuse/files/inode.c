@@ -310,6 +310,7 @@ int inode_new(struct fs *fs, struct inode *parent, mode_t mode, uid_t uid, gid_t
     init_raw(fs, inode, mode);
     set_owner(inode, uid, gid);
     ext2fs_inode_alloc_stats2(fs->ext2, ino, +1, S_ISDIR(mode));
+    fs->group_changed[ext2fs_group_of_ino(fs->ext2, ino)] |= GROUP_INODES;
     error = fs_errno(ext2fs_write_new_inode(fs->ext2, ino, (struct ext2_inode *)&inode->raw));
     if (!error)
         error = inode_write(fs, inode);
@@ -332,9 +333,11 @@ static int free_inode(struct fs *fs, struct inode *inode)
     inode->raw.i_links_count = 0;
     inode->raw.i_dtime = (uint32_t)time(NULL);
     error = inode_write(fs, inode);
-    if (!error)
-        ext2fs_inode_alloc_stats2(fs->ext2, inode->ino, -1, is_dir);
-    return error;
+    if (error)
+        return error;
+    ext2fs_inode_alloc_stats2(fs->ext2, inode->ino, -1, is_dir);
+    fs->group_changed[ext2fs_group_of_ino(fs->ext2, inode->ino)] |= GROUP_INODES;
+    return 0;
 }
 
 static int free_contents(struct fs *fs, struct inode *inode)

@@ -19,6 +19,8 @@
 #include <string.h>
 #include <fuse_lowlevel.h>
 
+#include "journal.h"
+
 #define FOREVER_S 1e9
 #define MAX_WRITE_BYTES (1u << 20)
 #define MAX_BACKGROUND 64
@@ -103,10 +105,15 @@ static int writable(const struct fs *fs)
     return fs->read_only || fs->error ? -EROFS : 0;
 }
 
+/* May let go of fs->lock: to be called before anything else is looked at. */
 static int known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode)
 {
     int error = writable(fs);
 
+    if (!error) {
+        journal_admit(fs->journal);
+        error = writable(fs);
+    }
     return error ? error : known(fs, ino, inode);
 }
 
@@ -189,14 +196,16 @@ static void count_forgets(struct fs *fs, int change)
     pthread_mutex_unlock(&fs->counts_lock);
 }
 
-/* What a removed file had is free when the kernel has forgotten it: whoever
- * finds the disk full waits for that, and tries once more. */
-static void await_forgets(struct fs *fs)
+/* What a removed file had is free when the kernel has forgotten it, and may be
+ * taken when that is durable: whoever finds the disk full waits for both, and
+ * tries once more. */
+static void await_space(struct fs *fs)
 {
     pthread_mutex_lock(&fs->counts_lock);
     while (fs->forgets_queued)
         pthread_cond_wait(&fs->forgotten, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
+    fs_sync(fs); /* a failure is sticky, and the second try meets it */
 }
 
 static void run_forget(struct fs *fs, struct ops_job *job)
@@ -320,7 +329,7 @@ static int create(struct fs *fs, struct ops_job *job, struct inode **made)
     if (error != -ENOSPC)
         return error;
     pthread_mutex_unlock(&fs->lock);
-    await_forgets(fs);
+    await_space(fs);
     pthread_mutex_lock(&fs->lock);
     return try_create(fs, job, made);
 }
@@ -656,7 +665,7 @@ static void run_write(struct fs *fs, struct ops_job *job)
     if (written == 0)
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
     if (written == -ENOSPC) {
-        await_forgets(fs);
+        await_space(fs);
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
     }
     if (written < 0)
@@ -700,7 +709,7 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
         error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
                                (uint64_t)job->length);
     if (error == -ENOSPC) {
-        await_forgets(fs);
+        await_space(fs);
         error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
                                (uint64_t)job->length);
     }

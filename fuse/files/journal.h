@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The journal: changes of metadata become durable in transactions, each wholly
+ * or not at all. journal.c tells the life of a transaction and of a block.
+ */
+#ifndef ENCSAN_JOURNAL_H
+#define ENCSAN_JOURNAL_H
+
+#include <stdint.h>
+#include <ext2fs/ext2_fs.h>
+#include <ext2fs/ext2fs.h>
+
+#include "encsan.h"
+
+struct fs;
+struct journal;
+
+/* fs->ext2 is open and its journal empty. Says on the volume, durably, that
+ * there may be something to recover from now on. Commits every `commit_s`
+ * seconds, by a thread of its own. NULL with one line in message. */
+struct journal *journal_open(struct fs *fs, unsigned commit_s, char message[ENCSAN_MESSAGE_BYTES]);
+/* Commits, brings all home, and says that there is nothing to recover. 0, or
+ * -errno: then the next mount recovers what was committed. Frees the journal. */
+int journal_close(struct journal *journal);
+
+/* ---- fs->lock held ---- */
+/* To be called before a change: waits (and lets go of fs->lock meanwhile) while
+ * the running transaction is too big. */
+void journal_admit(struct journal *journal);
+/* These blocks became free. They are unpinned, and discarded, when that is durable. */
+void journal_freed(struct journal *journal, blk64_t block, blk64_t count);
+/* Between these two no transaction ends: metadata that shows data which is not
+ * staged yet. The first may wait, and let go of fs->lock meanwhile. */
+void journal_hold(struct journal *journal);
+void journal_release(struct journal *journal);
+
+/* ---- fs->lock not held ---- */
+/* All that was changed and written before this call is durable when it returns 0. */
+int journal_commit(struct journal *journal);
+
+#endif
