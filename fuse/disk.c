@@ -445,7 +445,7 @@ static void disk_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse
     transfer->disk = disk;
     transfer->req = req;
     enter(disk);
-    encsan_flush_async(disk->volume, flush_done, transfer);
+    encsan_flush_async(disk->volume, 0, flush_done, transfer);
 }
 
 static void disk_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,

@@ -99,6 +99,9 @@ typedef void encsan_done(void *opaque, int error);
 /* for encsan_write_async: execute only when all that was written before this
  * call is on stable storage (for a journal's commit block). Costs no round trip. */
 #define ENCSAN_AFTER_ALL 1u
+/* Leaves before what is staged without it. With ENCSAN_AFTER_ALL, `all` is then
+ * what has left (see below), and what is staged with this flag. */
+#define ENCSAN_URGENT 2u
 
 void encsan_read_async(struct encsan *volume, void *buf, size_t count, uint64_t offset,
                        encsan_done *done, void *opaque);
@@ -118,8 +121,9 @@ void encsan_zero_async(struct encsan *volume, uint64_t count, uint64_t offset, e
                        void *opaque);
 void encsan_discard_async(struct encsan *volume, uint64_t count, uint64_t offset,
                           encsan_done *done, void *opaque);
-/* Done with 0 when a receipt says that all that was written before this call is on stable storage. */
-void encsan_flush_async(struct encsan *volume, encsan_done *done, void *opaque);
+/* Done with 0 when a receipt says that all that was written before this call is on stable
+ * storage; with ENCSAN_URGENT, all that has left, and what is staged with this flag. */
+void encsan_flush_async(struct encsan *volume, unsigned flags, encsan_done *done, void *opaque);
 
 /* ---- synchronous: the same, and waits ---- */
 int encsan_read(struct encsan *volume, void *buf, size_t count, uint64_t offset);
@@ -128,5 +132,20 @@ int encsan_write(struct encsan *volume, const void *buf, size_t count, uint64_t 
 int encsan_zero(struct encsan *volume, uint64_t count, uint64_t offset);
 int encsan_discard(struct encsan *volume, uint64_t count, uint64_t offset);
 int encsan_flush(struct encsan *volume);
+int encsan_flush_urgent(struct encsan *volume);
+
+/* ---- what has left ----
+ * A write that is staged may be replaced, merged and held back. Once it has left its
+ * place among all writes is fixed: an ENCSAN_AFTER_ALL | ENCSAN_URGENT that is written
+ * later is executed after it. So a journal commits metadata that speaks of data when
+ * that has left, and not when the network had time for it. */
+
+/* Returns when the bytes there have left, before other staged data. 0 or -errno. */
+int encsan_leave(struct encsan *volume, uint64_t count, uint64_t offset);
+/* A stamp for what is staged now, and that of what has left: all with a stamp up to it. */
+uint64_t encsan_stamp_staged(struct encsan *volume);
+uint64_t encsan_stamp_left(struct encsan *volume);
+/* How many bytes from `offset` on, of `count`, have left. */
+uint64_t encsan_count_left(struct encsan *volume, uint64_t count, uint64_t offset);
 
 #endif

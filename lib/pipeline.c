@@ -14,10 +14,14 @@
 
 #include "clock.h"
 
-static bool may_start(const struct encsan *v)
+static bool may_start(const struct encsan *v, bool urgent)
 {
-    return v->in_flight < v->write_pace.depth && v->free_slot_count > SLOTS_FOR_READS &&
-           v->live_sessions > 0;
+    if (v->live_sessions == 0)
+        return false;
+    if (urgent)
+        return v->free_slot_count > SLOTS_FOR_READS;
+    return v->in_flight < v->write_pace.depth &&
+           v->free_slot_count > SLOTS_FOR_READS + SLOTS_FOR_URGENT;
 }
 
 /* Bytes a second of one worker. Until something was measured: fast enough not to matter. */
@@ -206,10 +210,15 @@ static void start(struct encsan *v, struct segment *s)
     workers_push(v->workers, &s->job);
 }
 
+static struct segment_list *ready_list(struct encsan *v, const struct segment *s)
+{
+    return s->urgent ? &v->urgent : &v->ready;
+}
+
 /* From here on its range and bytes are fixed. */
 static void give_ordinal(struct encsan *v, struct segment *s)
 {
-    TAILQ_REMOVE(&v->ready, s, queue);
+    TAILQ_REMOVE(ready_list(v, s), s, queue);
     TAILQ_REMOVE(&v->by_age, s, order);
     RB_REMOVE(segment_tree, &v->staged, s);
     s->ordinal = ++v->ordinal;
@@ -228,31 +237,44 @@ static void give_ordinal(struct encsan *v, struct segment *s)
 static void hold(struct encsan *v, struct segment *s, const struct segment *older)
 {
     s->state = SEGMENT_HELD;
-    TAILQ_REMOVE(&v->ready, s, queue);
+    TAILQ_REMOVE(ready_list(v, s), s, queue);
     TAILQ_INSERT_TAIL(&v->held, s, queue);
     if (older->state != SEGMENT_DURABLE)
         receipt_want(v, v->ordinal);
 }
 
-/* The next segment that may have an ordinal; NULL: none now. */
-static struct segment *next_ready(struct encsan *v)
+static bool is_urgent_held(const struct encsan *v)
+{
+    const struct segment *s;
+
+    TAILQ_FOREACH(s, &v->held, queue)
+        if (s->urgent)
+            return true;
+    return false;
+}
+
+/* Something older is held: it comes back before the barrier. */
+static bool must_wait(const struct encsan *v, const struct segment *s)
+{
+    if (!s->barrier)
+        return false;
+    return s->urgent ? is_urgent_held(v) : TAILQ_FIRST(&v->by_age) != s;
+}
+
+/* The next segment of the list that may have an ordinal; NULL: none now. */
+static struct segment *next_ready(struct encsan *v, struct segment_list *list)
 {
     struct segment *s, *older;
 
-    while ((s = TAILQ_FIRST(&v->ready))) {
+    while ((s = TAILQ_FIRST(list))) {
         if (v->ordinal - v->durable >= v->ordinal_window) {
             receipt_want(v, v->ordinal);
             return NULL;
         }
         older = segment_overlap(&v->retained, s->lba, s->blocks);
-        if (older) {
-            hold(v, s, older);
-            continue;
-        }
-        /* those that are older than a barrier and held come back before it */
-        if (s->barrier && TAILQ_FIRST(&v->by_age) != s)
-            return NULL;
-        return s;
+        if (!older)
+            return must_wait(v, s) ? NULL : s;
+        hold(v, s, older);
     }
     return NULL;
 }
@@ -264,7 +286,7 @@ static void release_held(struct encsan *v)
     while ((s = TAILQ_LAST(&v->held, segment_list))) {
         TAILQ_REMOVE(&v->held, s, queue);
         s->state = SEGMENT_READY;
-        TAILQ_INSERT_HEAD(&v->ready, s, queue);
+        TAILQ_INSERT_HEAD(ready_list(v, s), s, queue);
     }
 }
 
@@ -298,17 +320,37 @@ void pipeline_reclaim(struct encsan *v)
         release_held(v);
 }
 
+static bool is_urgent_older(const struct segment_list *list, uint64_t age)
+{
+    const struct segment *s;
+
+    TAILQ_FOREACH(s, list, queue)
+        if (s->urgent && s->age <= age)
+            return true;
+    return false;
+}
+
+/* Something that the flush covers has no ordinal yet. */
+static bool is_staged_for(const struct encsan *v, const struct request *r)
+{
+    const struct segment *oldest = TAILQ_FIRST(&v->by_age);
+
+    if (r->flags & ENCSAN_URGENT)
+        return is_urgent_older(&v->urgent, r->age) || is_urgent_older(&v->held, r->age) ||
+               is_urgent_older(&v->filling, r->age);
+    return oldest && oldest->age <= r->age;
+}
+
 /* A flush is as far as the last ordinal once nothing older is staged. */
 static void advance_flushes(struct encsan *v)
 {
-    struct segment *oldest = TAILQ_FIRST(&v->by_age);
     struct request *r, *next;
 
     for (r = TAILQ_FIRST(&v->flushes); r; r = next) {
         next = TAILQ_NEXT(r, queue);
+        if (r->ordinal == 0 && is_staged_for(v, r))
+            continue;
         if (r->ordinal == 0) {
-            if (oldest && oldest->age <= r->age)
-                return;
             r->ordinal = v->ordinal;
             receipt_want(v, r->ordinal);
         }
@@ -319,29 +361,53 @@ static void advance_flushes(struct encsan *v)
     }
 }
 
-void pipeline_pump(struct encsan *v)
+static void advance_leaving(struct encsan *v)
+{
+    struct request *r, *next;
+
+    for (r = TAILQ_FIRST(&v->leaving); r; r = next) {
+        next = TAILQ_NEXT(r, queue);
+        if (segment_overlap(&v->staged, r->lba, r->blocks))
+            continue;
+        TAILQ_REMOVE(&v->leaving, r, queue);
+        volume_finish(v, r, 0);
+    }
+}
+
+static void start_ready(struct encsan *v, struct segment_list *list, bool urgent)
 {
     struct segment *s;
 
+    while (may_start(v, urgent) && (s = next_ready(v, list))) {
+        give_ordinal(v, s);
+        start(v, s);
+    }
+}
+
+static void start_resends(struct encsan *v)
+{
+    struct segment *s;
+
+    while (may_start(v, false) && (s = TAILQ_FIRST(&v->resend))) {
+        TAILQ_REMOVE(&v->resend, s, queue);
+        start(v, s);
+    }
+}
+
+void pipeline_pump(struct encsan *v)
+{
     pipeline_reclaim(v);
     if (v->error)
         return;
     stage_parked(v);
-    while (may_start(v)) {
-        s = TAILQ_FIRST(&v->resend);
-        if (s) {
-            TAILQ_REMOVE(&v->resend, s, queue);
-        } else {
-            s = next_ready(v);
-            if (!s)
-                break;
-            give_ordinal(v, s);
-        }
-        start(v, s);
-    }
+    start_resends(v);
+    start_ready(v, &v->urgent, true);
+    if (TAILQ_EMPTY(&v->resend))
+        start_ready(v, &v->ready, false);
     if (v->in_flight >= v->write_pace.depth)
         pace_full(&v->write_pace);
     advance_flushes(v);
+    advance_leaving(v);
     receipt_ask(v);
     read_pump(v);
 }

@@ -9,7 +9,8 @@
  *   FREE       on free_segments; has no pages.
  *   FILLING    in the tree `staged`; absorbs newer data for its blocks and
  *              grows at its end. Its pages may be written under the lock.
- *   READY      as FILLING, but leaves as soon as a slot is free.
+ *   READY      as FILLING, but leaves as soon as a slot is free: the urgent ones
+ *              first, and whatever the depth is.
  *   HELD       as READY, but overlaps a retained segment: it waits until a
  *              receipt covers that one (the overlap rule).
  *   SEALING    has an ordinal; range and bytes are fixed for ever. In the tree
@@ -47,6 +48,9 @@
 #define SLOTS_MAX 176
 #define SLOTS_BYTES_MAX (20u << 20) /* of memory besides the cache */
 #define SLOTS_FOR_READS 16          /* that writes leave to them */
+#define SLOTS_FOR_URGENT 8          /* that other writes leave to urgent ones */
+#define STAGE_KEPT_SHARE 16         /* of the cache, for urgent writes; half of it for small ones, too */
+#define SMALL_BLOCKS 16             /* a small write */
 #define START_SEGMENTS 4 /* a session: about what TCP sends in its second round trip */
 #define ATTEMPTS_MAX 3
 
@@ -71,7 +75,8 @@ struct segment {
     struct encsan *volume;
     enum segment_state state;
     enum wire_operation operation;
-    bool barrier;   /* leaves after everything older, with after = all of it */
+    bool barrier;   /* leaves after everything older (urgent: that is urgent), with after = all that left */
+    bool urgent;
     bool receipted; /* a receipt came before the answer */
     uint64_t lba;
     uint64_t blocks;
@@ -92,10 +97,17 @@ RB_HEAD(segment_tree, segment);
 int segment_compare(struct segment *a, struct segment *b);
 RB_PROTOTYPE(segment_tree, segment, by_lba, segment_compare)
 
-enum request_kind { REQUEST_READ, REQUEST_WRITE, REQUEST_ZERO, REQUEST_DISCARD, REQUEST_FLUSH };
+enum request_kind {
+    REQUEST_READ,
+    REQUEST_WRITE,
+    REQUEST_ZERO,
+    REQUEST_DISCARD,
+    REQUEST_FLUSH,
+    REQUEST_LEAVE,
+};
 
 struct request { /* one call of encsan.h */
-    TAILQ_ENTRY(request) queue; /* parked, reads_queued, flushes, finished */
+    TAILQ_ENTRY(request) queue; /* parked, parked_urgent, reads_queued, flushes, leaving, finished */
     enum request_kind kind;
     unsigned flags;
     uint64_t lba, blocks;
@@ -192,7 +204,7 @@ struct encsan {
     struct segment_list free_segments;
     struct segment_tree staged, retained;
     struct segment_list by_age;      /* staged */
-    struct segment_list filling, ready, held;
+    struct segment_list filling, ready, urgent, held; /* urgent: READY ones */
     struct segment_list outstanding; /* retained and not durable, by ordinal */
     struct segment_list sealing, resend, retry;
     struct segment_list durable_segments; /* DURABLE, by last_read */
@@ -232,6 +244,8 @@ struct encsan {
     uint64_t stream_reads;
 
     struct request_list parked; /* writes, zeroes, discards that wait for memory or a receipt */
+    struct request_list parked_urgent;
+    struct request_list leaving;
     struct request_list reads_queued;
     struct request_list flushes;
     struct request_list finished; /* their `done` is called when the lock is let go */
@@ -253,8 +267,11 @@ bool stage_request(struct encsan *v, struct request *r);
 void stage_parked(struct encsan *v);
 /* Partial segments leave, too. */
 void stage_all_ready(struct encsan *v);
+void stage_urgent_ready(struct encsan *v); /* those that are urgent */
 void stage_old_ready(struct encsan *v, uint64_t staged_before_us);
 void stage_ready(struct encsan *v, struct segment *s);
+/* What is staged there leaves before everything else. */
+void stage_urgent(struct encsan *v, uint64_t lba, uint64_t blocks);
 struct segment *segment_overlap(struct segment_tree *tree, uint64_t lba, uint64_t blocks);
 void segment_free(struct encsan *v, struct segment *s);
 static inline uint8_t *page_at(struct encsan *v, uint32_t page)

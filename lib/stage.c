@@ -37,7 +37,7 @@ static struct segment *segment_new(struct encsan *v, enum wire_operation operati
         return NULL;
     TAILQ_REMOVE(&v->free_segments, s, queue);
     s->operation = operation;
-    s->barrier = s->receipted = false;
+    s->barrier = s->urgent = s->receipted = false;
     s->lba = lba;
     s->blocks = 0;
     s->age = ++v->age;
@@ -69,7 +69,27 @@ void stage_ready(struct encsan *v, struct segment *s)
         return;
     s->state = SEGMENT_READY;
     TAILQ_REMOVE(&v->filling, s, queue);
-    TAILQ_INSERT_TAIL(&v->ready, s, queue);
+    TAILQ_INSERT_TAIL(s->urgent ? &v->urgent : &v->ready, s, queue);
+}
+
+static void make_urgent(struct encsan *v, struct segment *s)
+{
+    if (s->urgent)
+        return;
+    if (s->state == SEGMENT_READY) {
+        TAILQ_REMOVE(&v->ready, s, queue);
+        TAILQ_INSERT_TAIL(&v->urgent, s, queue);
+    }
+    s->urgent = true;
+    stage_ready(v, s);
+}
+
+void stage_urgent(struct encsan *v, uint64_t lba, uint64_t blocks)
+{
+    struct segment *s = segment_overlap(&v->staged, lba, blocks);
+
+    for (; s && s->lba < lba + blocks; s = RB_NEXT(segment_tree, &v->staged, s))
+        make_urgent(v, s);
 }
 
 void stage_all_ready(struct encsan *v)
@@ -78,6 +98,17 @@ void stage_all_ready(struct encsan *v)
 
     while ((s = TAILQ_FIRST(&v->filling)))
         stage_ready(v, s);
+}
+
+void stage_urgent_ready(struct encsan *v)
+{
+    struct segment *s, *next;
+
+    for (s = TAILQ_FIRST(&v->filling); s; s = next) {
+        next = TAILQ_NEXT(s, queue);
+        if (s->urgent)
+            stage_ready(v, s);
+    }
 }
 
 void stage_old_ready(struct encsan *v, uint64_t staged_before_us)
@@ -100,34 +131,47 @@ static uint64_t absorb(struct encsan *v, struct segment *s, uint64_t lba, uint64
     return n;
 }
 
-static bool have_pages(struct encsan *v, uint64_t count)
+/* A part of the cache is kept, so that a journal does not wait behind a copy, and
+ * half of it also from all but small writes, which then need not wait either. */
+static uint32_t pages_kept(const struct encsan *v, const struct request *r)
 {
-    while (v->free_page_count < count)
+    uint32_t kept = v->page_count / STAGE_KEPT_SHARE;
+
+    if (r->flags & ENCSAN_URGENT)
+        return 0;
+    return r->blocks <= SMALL_BLOCKS ? kept / 2 : kept;
+}
+
+static bool have_pages(struct encsan *v, const struct request *r, uint64_t count)
+{
+    while (v->free_page_count < count + pages_kept(v, r))
         if (!readahead_give_up(v))
             return false;
     return true;
 }
 
-static bool take_page(struct encsan *v, uint32_t *page)
+static bool take_page(struct encsan *v, const struct request *r, uint32_t *page)
 {
-    if (!have_pages(v, 1))
+    if (!have_pages(v, r, 1))
         return false;
     *page = v->free_pages[--v->free_page_count];
     return true;
 }
 
-/* Bytes for blocks behind the segment's end, as far as it, its neighbour and memory allow. */
-static uint64_t extend(struct encsan *v, struct segment *s, uint64_t blocks, const uint8_t *in)
+/* The request's next bytes for blocks behind the segment's end, as far as it, its
+ * neighbour and memory allow. */
+static uint64_t extend(struct encsan *v, struct segment *s, const struct request *r)
 {
     struct segment *next = RB_NEXT(segment_tree, &v->staged, s);
+    const uint8_t *in = r->in + r->progress * ENCSAN_BLOCK_BYTES;
     uint64_t room = v->segment_blocks - s->blocks;
     uint64_t n = 0;
 
     if (next && next->lba - (s->lba + s->blocks) < room)
         room = next->lba - (s->lba + s->blocks);
-    if (blocks < room)
-        room = blocks;
-    while (n < room && take_page(v, &s->page[s->blocks])) {
+    if (r->blocks - r->progress < room)
+        room = r->blocks - r->progress;
+    while (n < room && take_page(v, r, &s->page[s->blocks])) {
         memcpy(segment_page(v, s, s->blocks), in + n * ENCSAN_BLOCK_BYTES, ENCSAN_BLOCK_BYTES);
         s->blocks++;
         n++;
@@ -139,11 +183,12 @@ static uint64_t extend(struct encsan *v, struct segment *s, uint64_t blocks, con
 }
 
 /* A staged segment that ends where `lba` begins, and may grow. */
-static struct segment *growable(struct encsan *v, uint64_t lba)
+static struct segment *growable(struct encsan *v, uint64_t lba, bool urgent)
 {
     struct segment *s = lba ? segment_overlap(&v->staged, lba - 1, 1) : NULL;
 
-    if (!s || s->operation != WIRE_OP_WRITE || s->barrier || s->blocks == v->segment_blocks)
+    if (!s || s->operation != WIRE_OP_WRITE || s->barrier || s->blocks == v->segment_blocks ||
+        s->urgent != urgent)
         return NULL;
     return s;
 }
@@ -152,18 +197,24 @@ static uint64_t stage_some(struct encsan *v, struct request *r)
 {
     uint64_t lba = r->lba + r->progress, blocks = r->blocks - r->progress;
     const uint8_t *in = r->in + r->progress * ENCSAN_BLOCK_BYTES;
+    bool urgent = r->flags & ENCSAN_URGENT;
     struct segment *s = segment_overlap(&v->staged, lba, 1);
 
     if (s && (s->barrier || s->operation != WIRE_OP_WRITE))
         return 0;
+    if (s && urgent)
+        make_urgent(v, s);
     if (s)
         return absorb(v, s, lba, blocks, in);
-    if (!have_pages(v, 1))
+    if (!have_pages(v, r, 1))
         return 0;
-    s = growable(v, lba);
-    if (!s)
+    s = growable(v, lba, urgent);
+    if (!s) {
         s = segment_new(v, WIRE_OP_WRITE, lba);
-    return s ? extend(v, s, blocks, in) : 0;
+        if (s)
+            s->urgent = urgent;
+    }
+    return s ? extend(v, s, r) : 0;
 }
 
 static bool stage_write(struct encsan *v, struct request *r)
@@ -181,16 +232,22 @@ static bool stage_write(struct encsan *v, struct request *r)
 /* A journal's commit block: a segment of its own, behind everything older. */
 static bool stage_barrier(struct encsan *v, struct request *r)
 {
+    bool urgent = r->flags & ENCSAN_URGENT;
     struct segment *s;
 
-    stage_all_ready(v);
-    if (segment_overlap(&v->staged, r->lba, r->blocks) || !have_pages(v, r->blocks))
+    if (urgent)
+        stage_urgent_ready(v);
+    else
+        stage_all_ready(v);
+    stage_urgent(v, r->lba, r->blocks);
+    if (segment_overlap(&v->staged, r->lba, r->blocks) || !have_pages(v, r, r->blocks))
         return false;
     s = segment_new(v, WIRE_OP_WRITE, r->lba);
     if (!s)
         return false;
     s->barrier = true;
-    extend(v, s, r->blocks, r->in);
+    s->urgent = urgent;
+    extend(v, s, r);
     stage_ready(v, s);
     r->progress = r->blocks;
     return true;
@@ -230,12 +287,12 @@ bool stage_request(struct encsan *v, struct request *r)
     return r->flags & ENCSAN_AFTER_ALL ? stage_barrier(v, r) : stage_write(v, r);
 }
 
-void stage_parked(struct encsan *v)
+static void stage_list(struct encsan *v, struct request_list *list)
 {
     struct request *r;
 
-    while ((r = TAILQ_FIRST(&v->parked)) && stage_request(v, r)) {
-        TAILQ_REMOVE(&v->parked, r, queue);
+    while ((r = TAILQ_FIRST(list)) && stage_request(v, r)) {
+        TAILQ_REMOVE(list, r, queue);
         volume_finish(v, r, 0);
     }
     /* who waits needs memory or a receipt: everything leaves, and is asked for */
@@ -243,4 +300,10 @@ void stage_parked(struct encsan *v)
         stage_all_ready(v);
         receipt_want(v, v->ordinal);
     }
+}
+
+void stage_parked(struct encsan *v)
+{
+    stage_list(v, &v->parked_urgent);
+    stage_list(v, &v->parked);
 }

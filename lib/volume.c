@@ -86,7 +86,9 @@ void volume_fail(struct encsan *v, int error, const char *format, ...)
     volume_log(v, "%s", line);
     v->error = error;
     fail_all(v, &v->parked);
+    fail_all(v, &v->parked_urgent);
     fail_all(v, &v->flushes);
+    fail_all(v, &v->leaving);
     read_fail_lost(v, error);
     while ((r = TAILQ_FIRST(&v->reads_queued))) {
         TAILQ_REMOVE(&v->reads_queued, r, queue);
@@ -147,6 +149,7 @@ static void init_lists(struct encsan *v)
     TAILQ_INIT(&v->by_age);
     TAILQ_INIT(&v->filling);
     TAILQ_INIT(&v->ready);
+    TAILQ_INIT(&v->urgent);
     TAILQ_INIT(&v->held);
     TAILQ_INIT(&v->outstanding);
     TAILQ_INIT(&v->sealing);
@@ -157,6 +160,8 @@ static void init_lists(struct encsan *v)
     TAILQ_INIT(&v->reads_sent);
     TAILQ_INIT(&v->reads_lost);
     TAILQ_INIT(&v->parked);
+    TAILQ_INIT(&v->parked_urgent);
+    TAILQ_INIT(&v->leaving);
     TAILQ_INIT(&v->reads_queued);
     TAILQ_INIT(&v->flushes);
     TAILQ_INIT(&v->finished);
@@ -234,6 +239,11 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
     return 0;
 }
 
+static unsigned most_in_flight(const struct encsan *v)
+{
+    return v->slot_count - SLOTS_FOR_READS - SLOTS_FOR_URGENT;
+}
+
 /* Touched here and not in the data path: the first touch of memory is slow. */
 static int make_memory(struct encsan *v, char *message)
 {
@@ -253,8 +263,7 @@ static int make_memory(struct encsan *v, char *message)
     for (uint32_t i = 0; i < v->page_count; i++)
         v->free_pages[i] = v->page_count - 1 - i;
     v->free_page_count = v->page_count;
-    pace_init(&v->write_pace, v->options.depth, START_SEGMENTS * v->sessions,
-              v->slot_count - SLOTS_FOR_READS);
+    pace_init(&v->write_pace, v->options.depth, START_SEGMENTS * v->sessions, most_in_flight(v));
     return readahead_init(v, v->options.readahead) == 0 ? 0 : refuse(message, "out of memory: a smaller cache= may help");
 }
 
@@ -264,9 +273,9 @@ static int make_slots(struct encsan *v, char *message)
     size_t most = SLOTS_BYTES_MAX / WIRE_WRITE_BYTES(v->segment_blocks);
 
     v->slot_count = most < SLOTS_MAX ? (unsigned)most : SLOTS_MAX;
-    if (v->options.depth > v->slot_count - SLOTS_FOR_READS) {
+    if (v->options.depth > most_in_flight(v)) {
         snprintf(message, ENCSAN_MESSAGE_BYTES, "prefetch=%u: at most %u segments of this size",
-                 v->options.depth, v->slot_count - SLOTS_FOR_READS);
+                 v->options.depth, most_in_flight(v));
         return -1;
     }
     v->slots = slots_new(v->slot_count + SYNC_SLOTS);
@@ -380,6 +389,20 @@ static int check_request(const struct encsan *v, const struct request *r, uint64
     return v->error;
 }
 
+/* Behind those that wait already, so that none starves; but small writes have memory of their own. */
+static void enqueue_write(struct encsan *v, struct request *r)
+{
+    struct request_list *list = r->flags & ENCSAN_URGENT ? &v->parked_urgent : &v->parked;
+    bool small = r->kind == REQUEST_WRITE && r->blocks <= SMALL_BLOCKS;
+
+    if (r->kind == REQUEST_WRITE)
+        v->stats.bytes_written += r->blocks * ENCSAN_BLOCK_BYTES;
+    if ((small || TAILQ_EMPTY(list)) && stage_request(v, r))
+        volume_finish(v, r, 0);
+    else
+        TAILQ_INSERT_TAIL(list, r, queue);
+}
+
 static void enqueue(struct encsan *v, struct request *r)
 {
     switch (r->kind) {
@@ -390,17 +413,18 @@ static void enqueue(struct encsan *v, struct request *r)
         break;
     case REQUEST_FLUSH:
         r->age = v->age;
-        stage_all_ready(v);
+        if (r->flags & ENCSAN_URGENT)
+            stage_urgent_ready(v);
+        else
+            stage_all_ready(v);
         TAILQ_INSERT_TAIL(&v->flushes, r, queue);
         break;
+    case REQUEST_LEAVE:
+        stage_urgent(v, r->lba, r->blocks);
+        TAILQ_INSERT_TAIL(&v->leaving, r, queue);
+        break;
     default:
-        if (r->kind == REQUEST_WRITE)
-            v->stats.bytes_written += r->blocks * ENCSAN_BLOCK_BYTES;
-        /* behind those that wait already, so that none starves */
-        if (TAILQ_EMPTY(&v->parked) && stage_request(v, r))
-            volume_finish(v, r, 0);
-        else
-            TAILQ_INSERT_TAIL(&v->parked, r, queue);
+        enqueue_write(v, r);
     }
 }
 
@@ -466,9 +490,11 @@ void encsan_discard_async(struct encsan *v, uint64_t count, uint64_t offset, enc
            offset);
 }
 
-void encsan_flush_async(struct encsan *v, encsan_done *done, void *opaque)
+void encsan_flush_async(struct encsan *v, unsigned flags, encsan_done *done, void *opaque)
 {
-    submit(v, (struct request){.kind = REQUEST_FLUSH, .done = done, .opaque = opaque}, 0, 0);
+    submit(v, (struct request){.kind = REQUEST_FLUSH, .flags = flags, .done = done,
+                               .opaque = opaque},
+           0, 0);
 }
 
 /* ---- the synchronous forms ---- */
@@ -534,10 +560,65 @@ int encsan_discard(struct encsan *v, uint64_t count, uint64_t offset)
     return wait_for(&w);
 }
 
-int encsan_flush(struct encsan *v)
+static int flush(struct encsan *v, unsigned flags)
 {
     struct waiter w = WAITER_INIT;
 
-    encsan_flush_async(v, wake, &w);
+    encsan_flush_async(v, flags, wake, &w);
     return wait_for(&w);
+}
+
+int encsan_flush(struct encsan *v)
+{
+    return flush(v, 0);
+}
+
+int encsan_flush_urgent(struct encsan *v)
+{
+    return flush(v, ENCSAN_URGENT);
+}
+
+/* ---- what has left ---- */
+
+int encsan_leave(struct encsan *v, uint64_t count, uint64_t offset)
+{
+    struct waiter w = WAITER_INIT;
+
+    submit(v, (struct request){.kind = REQUEST_LEAVE, .done = wake, .opaque = &w}, count, offset);
+    return wait_for(&w);
+}
+
+uint64_t encsan_stamp_staged(struct encsan *v)
+{
+    uint64_t stamp;
+
+    volume_lock(v);
+    stamp = v->age;
+    volume_unlock(v);
+    return stamp;
+}
+
+uint64_t encsan_stamp_left(struct encsan *v)
+{
+    const struct segment *oldest;
+    uint64_t stamp;
+
+    volume_lock(v);
+    oldest = TAILQ_FIRST(&v->by_age);
+    stamp = oldest ? oldest->age - 1 : v->age;
+    volume_unlock(v);
+    return stamp;
+}
+
+uint64_t encsan_count_left(struct encsan *v, uint64_t count, uint64_t offset)
+{
+    uint64_t lba = offset / ENCSAN_BLOCK_BYTES;
+    const struct segment *s;
+
+    volume_lock(v);
+    s = segment_overlap(&v->staged, lba, count / ENCSAN_BLOCK_BYTES);
+    if (s)
+        count = s->lba > lba ? (s->lba - lba) * ENCSAN_BLOCK_BYTES : 0;
+    volume_unlock(v);
+    return count;
 }

@@ -50,7 +50,7 @@ cmp "$T/data" "$M/again" || fail "what was written over several sessions"
 [ "$(value sessions)" = 1 ] || fail "sessions: $(value sessions)"
 umnt
 refused 2 'sessions=17' "$ENCSANFS" "$URL" "$M" -o "key=$KEY,sessions=17"
-refused 1 'prefetch=150: at most 143' "$ENCSANFS" "$URL" "$M" -o "key=$KEY,target_key=$TARGET_KEY,prefetch=150"
+refused 1 'prefetch=150: at most 135' "$ENCSANFS" "$URL" "$M" -o "key=$KEY,target_key=$TARGET_KEY,prefetch=150"
 say "what is not there"
 refused 1 'mounted' "$ENCSAN" status "$M"
 refused 2 'usage' "$ENCSAN" status
