@@ -6,8 +6,8 @@
  *
  * inode->raw stays the truth: libext2fs's calls change it in place, and each
  * function here that changed it ends with inode_write. New blocks are unwritten
- * extents until their data is staged: whatever happens in between, nobody reads
- * what the disk held before.
+ * extents until their data has left (unordered.c): whatever happens in between,
+ * nobody reads what the disk held before.
  */
 #include <errno.h>
 
@@ -142,6 +142,8 @@ int alloc_map(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t cou
         return error;
     err = has_extents(inode) ? map_extents(fs, inode, logical, count, run)
                              : map_blocks(fs, inode, logical, count, run);
+    if (!err)
+        unordered_map(inode, run);
     return err ? fs_errno(err) : 0;
 }
 
@@ -306,6 +308,7 @@ int alloc_punch(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t c
 
     if (error || logical >= end)
         return error;
+    unordered_drop(fs, inode, logical * fs->ext2->blocksize, end * fs->ext2->blocksize);
     err = has_extents(inode) ? punch_extents(fs, inode, logical, end)
                              : punch_blocks(fs, inode, logical, end);
     error = inode_write(fs, inode);

@@ -85,6 +85,8 @@ static void taken_or_freed(struct fs *fs, blk64_t block, blk64_t count, int inus
         fs->group_changed[group] |= GROUP_BLOCKS;
     if (inuse > 0)
         ext2fs_mark_block_bitmap_range2(fs->taken, block, (unsigned)count);
+    else if (broken("pin"))
+        blocks_unpin(fs, block, count);
     else
         journal_freed(fs->journal, block, count);
 }
@@ -131,8 +133,6 @@ void blocks_free(struct fs *fs, blk64_t block, blk64_t count)
 {
     ext2fs_block_alloc_stats_range(fs->ext2, block, (blk_t)count, -1);
     taken_or_freed(fs, block, count, -1);
-    if (broken("pin"))
-        blocks_unpin(fs, block, count);
 }
 
 void blocks_unpin(struct fs *fs, blk64_t block, blk64_t count)

@@ -43,6 +43,8 @@ struct buffer {
     uint64_t block; /* the table's key */
     bool running, freed;
     uint64_t home_lacks; /* a transaction; 0: nothing */
+    uint64_t logged_by;  /* the newest transaction that did */
+    uint64_t copied;     /* that one when the logged version was copied last */
     uint8_t *logged;     /* NULL: as `data` */
     GList link;          /* in the queue that its state names */
     uint8_t data[ENCSAN_BLOCK_BYTES];
@@ -102,7 +104,7 @@ static struct buffer *buffer_add(struct bufcache *cache, uint64_t block)
 
     buffer->block = block;
     buffer->running = buffer->freed = false;
-    buffer->home_lacks = 0;
+    buffer->home_lacks = buffer->logged_by = buffer->copied = 0;
     buffer->logged = NULL;
     buffer->link = (GList){.data = buffer};
     g_hash_table_insert(cache->buffers, &buffer->block, buffer);
@@ -390,6 +392,7 @@ GPtrArray *bufcache_freeze(struct bufcache *cache, uint64_t tid)
 
         g_ptr_array_add(frozen, buffer);
         g_clear_pointer(&buffer->logged, g_free); /* this transaction's version replaces it */
+        buffer->logged_by = tid;
         buffer_set(cache, buffer, false, buffer->home_lacks ? buffer->home_lacks : tid);
     }
     g_ptr_array_sort(frozen, compare_buffers);
@@ -401,10 +404,31 @@ uint64_t bufcache_block(const struct buffer *buffer)
     return buffer->block;
 }
 
-uint64_t bufcache_copy_logged(const struct buffer *buffer, uint8_t out[ENCSAN_BLOCK_BYTES])
+uint64_t bufcache_logged_by(const struct buffer *buffer)
+{
+    return buffer->logged_by;
+}
+
+void bufcache_copy_logged(struct buffer *buffer, uint8_t out[ENCSAN_BLOCK_BYTES])
 {
     memcpy(out, buffer->logged ? buffer->logged : buffer->data, BLOCK);
-    return buffer->block;
+    buffer->copied = buffer->logged_by;
+}
+
+static uint64_t oldest_lack(const GQueue *queue, uint64_t oldest)
+{
+    for (const GList *link = queue->head; link; link = link->next) {
+        const struct buffer *buffer = link->data;
+
+        if (buffer->home_lacks)
+            oldest = MIN(oldest, buffer->home_lacks);
+    }
+    return oldest;
+}
+
+uint64_t bufcache_home_lacks(const struct bufcache *cache, uint64_t running)
+{
+    return oldest_lack(&cache->running, oldest_lack(&cache->logged, running));
 }
 
 GPtrArray *bufcache_not_at_home(struct bufcache *cache)
@@ -422,6 +446,10 @@ GPtrArray *bufcache_not_at_home(struct bufcache *cache)
 
 void bufcache_is_home(struct bufcache *cache, struct buffer *buffer)
 {
+    if (buffer->logged_by > buffer->copied) { /* logged anew meanwhile */
+        buffer_set(cache, buffer, buffer->running, buffer->copied + 1);
+        return;
+    }
     g_clear_pointer(&buffer->logged, g_free);
     buffer_set(cache, buffer, buffer->running, 0);
     if (buffer->freed)

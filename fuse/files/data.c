@@ -69,6 +69,8 @@ static int zero_in_block(struct fs *fs, struct inode *inode, uint64_t from, uint
         memset(block + from % BLOCK, 0, to - from);
         error = encsan_write(fs->volume, block, BLOCK, run.physical * BLOCK, 0);
     }
+    if (!error) /* before a size that relies on it */
+        error = encsan_leave(fs->volume, BLOCK, run.physical * BLOCK);
     return error ? -EIO : 0;
 }
 

@@ -6,7 +6,7 @@
  *   1. blocks are taken, as unwritten extents       (fs->lock)
  *   2. partial blocks are read and filled up        (no lock but data_lock)
  *   3. the data is staged in the volume
- *   4. extents become written, the size grows       (fs->lock)
+ *   4. it is the file's, and the size grows; the disk's when it has left (fs->lock)
  */
 #include "data.h"
 
@@ -156,24 +156,24 @@ static int stage(struct write_request *w)
     return batch_wait(&batch);
 }
 
-/* The data is staged: it becomes the file's, or, where the disk has no block
- * left for the tree of extents, as much of it as can be. Under fs->lock. */
+/* The data is staged: it is the file's. Under fs->lock. */
 static int commit_write(struct write_request *w, uint64_t size)
 {
-    int error = 0;
-    guint i;
+    unordered_add(w->fs, w->inode, w->offset, w->end);
+    return data_finish(w->fs, w->inode, MAX(size, w->end), true);
+}
 
-    for (i = 0; i < w->runs->len && !error; i++) {
+/* What can't be unwritten has left before a transaction may speak of it. */
+static int leave(struct write_request *w)
+{
+    int error = 0;
+
+    for (guint i = 0; i < w->runs->len && !error; i++) {
         const struct extent_run *run = &g_array_index(w->runs, struct write_run, i).run;
 
-        if (run->unwritten)
-            error = alloc_written(w->fs, w->inode, run->logical, run->count);
-        if (error && i > 0)
-            w->end = run->logical * BLOCK;
+        error = encsan_leave(w->fs->volume, run->count * BLOCK, run->physical * BLOCK);
     }
-    if (error && (error != -ENOSPC || i == 1))
-        return error;
-    return data_finish(w->fs, w->inode, MAX(size, w->end), true);
+    return error;
 }
 
 /* Blocks of a file without extents that were taken but hold no data. */
@@ -208,6 +208,8 @@ static int write_locked(struct write_request *w)
     }
     if (!error)
         error = stage(w);
+    if (!error && hold)
+        error = leave(w);
 
     pthread_mutex_lock(&fs->lock);
     if (error)

@@ -48,6 +48,7 @@ struct fs {
 
     struct journal *journal; /* NULL: the mount was read-only at the beginning */
     ext2fs_block_bitmap taken; /* blocks.c */
+    GQueue unordered;        /* inodes with data that has not left: unordered.c */
 
     /* ---- groups.c's own ---- */
     uint8_t *group_changed;  /* by group: GROUP_BLOCKS and so on, since the last groups_write */
@@ -58,8 +59,12 @@ struct fs {
 /* An inode that the kernel knows (FUSE's nodeid; root 1 is ext4's 2). */
 struct inode {
     ext2_ino_t ino;
-    uint64_t lookups;       /* FUSE's lookup count; 0: freed, and if it has no links the file too */
-    struct ext2_inode_large raw; /* the truth while the inode is here; inode_write puts it into the cache */
+    uint64_t lookups;       /* FUSE's lookup count; 0: freed, and if it has no links the file too; else not before its data has left */
+    struct ext2_inode_large raw; /* the truth while the inode is here, but for the size; inode_write puts it into the cache */
+    uint64_t size;          /* the file's; the disk's may lag behind: unordered.c */
+    GArray *unordered;      /* the three are unordered.c's; NULL: nothing */
+    uint64_t unordered_stamp;
+    GList unordered_link;
     struct data_lock data_lock; /* inode.c initialises and destroys it, data.c takes it */
     struct dir_index *index; /* directories: dir.c; NULL until it is needed */
 };
@@ -75,8 +80,9 @@ int fs_close(struct fs *fs);
 /* What the caller could not write is lost for the volume: nothing follows it, the
  * mount turns read-only, with a line in the log. fs->lock not held. */
 void fs_failed(struct fs *fs, int error);
-/* Everything that was done before is durable when it returns 0. fs->lock not held. */
-int fs_sync(struct fs *fs);
+/* All names, sizes and attributes are durable when it returns 0; and the data of `inode`,
+ * if not NULL. fs->lock not held. */
+int fs_sync(struct fs *fs, struct inode *inode);
 int fs_statfs(struct fs *fs, struct statvfs *st); /* takes the lock */
 int fs_errno(errcode_t err); /* libext2fs's error -> -errno */
 
@@ -124,10 +130,14 @@ size_t bufcache_logged(const struct bufcache *cache);  /* that are not at home, 
  * until they are home, or freed and that is durable. The array is the caller's. */
 GPtrArray *bufcache_freeze(struct bufcache *cache, uint64_t tid);
 GPtrArray *bufcache_not_at_home(struct bufcache *cache); /* the same: all that are not */
+/* The oldest transaction of which a block is not at home; `running` if there is none. */
+uint64_t bufcache_home_lacks(const struct bufcache *cache, uint64_t running);
 uint64_t bufcache_block(const struct buffer *buffer);
-/* The version that is in the log, or was frozen for it; returns the block. */
-uint64_t bufcache_copy_logged(const struct buffer *buffer, uint8_t out[ENCSAN_BLOCK_BYTES]);
-void bufcache_is_home(struct bufcache *cache, struct buffer *buffer); /* that version is staged there */
+/* The newest transaction that logged it. */
+uint64_t bufcache_logged_by(const struct buffer *buffer);
+/* The version that is in the log, or was frozen for it. */
+void bufcache_copy_logged(struct buffer *buffer, uint8_t out[ENCSAN_BLOCK_BYTES]);
+void bufcache_is_home(struct bufcache *cache, struct buffer *buffer); /* the version copied last is staged there */
 
 /* ---- inode.c ---- (fs->lock held) */
 int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode); /* lookups + 1 */
@@ -143,6 +153,7 @@ int inode_orphan(struct fs *fs, struct inode *inode);
 int inode_free_orphans(struct fs *fs);
 uint64_t inode_size(const struct inode *inode);
 void inode_set_size(struct inode *inode, uint64_t size);
+void inode_set_disk_size(struct inode *inode, uint64_t size); /* unordered.c's */
 
 /* A fresh inode in use, known with one lookup, with mode, owner, times; no links yet. */
 int inode_new(struct fs *fs, struct inode *parent, mode_t mode, uid_t uid, gid_t gid, struct inode **made);
@@ -194,6 +205,18 @@ int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t c
 int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
 /* Frees the blocks [logical, logical + count); count UINT64_MAX: to the end. */
 int alloc_punch(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
+
+/* ---- unordered.c ---- (fs->lock held, but for unordered_order) */
+/* These bytes are staged: the file's, but not yet the disk's. */
+void unordered_add(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to);
+void unordered_drop(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to); /* and not the file's any more */
+/* A run as the disk has it, as the file has it: staged blocks are not unwritten. */
+void unordered_map(const struct inode *inode, struct extent_run *run);
+uint64_t unordered_disk_size(const struct inode *inode);
+/* What has left, of all files, becomes the disk's in the running transaction. 0 or -errno. */
+int unordered_settle(struct fs *fs);
+/* Makes the file's data leave, then the same for it. */
+int unordered_order(struct fs *fs, struct inode *inode);
 
 /* ---- data.c ---- (fs->lock not held; take data_lock and fs->lock themselves); -errno */
 /* Done may come later, from another thread. buf must live until then. A read

@@ -23,13 +23,19 @@
 
 uint64_t inode_size(const struct inode *inode)
 {
-    return EXT2_I_SIZE(&inode->raw);
+    return inode->size;
+}
+
+void inode_set_disk_size(struct inode *inode, uint64_t size)
+{
+    inode->raw.i_size = (uint32_t)size;
+    inode->raw.i_size_high = (uint32_t)(size >> 32);
 }
 
 void inode_set_size(struct inode *inode, uint64_t size)
 {
-    inode->raw.i_size = (uint32_t)size;
-    inode->raw.i_size_high = (uint32_t)(size >> 32);
+    inode->size = size;
+    inode_set_disk_size(inode, unordered_disk_size(inode));
 }
 
 /* ---- times: 34 bits of seconds, 30 of nanoseconds ---- */
@@ -161,14 +167,19 @@ int inode_setattr(struct fs *fs, struct inode *inode, const struct stat *st, int
 
 int inode_write(struct fs *fs, struct inode *inode)
 {
+    inode_set_disk_size(inode, unordered_disk_size(inode));
     return fs_errno(ext2fs_write_inode_full(fs->ext2, inode->ino,
                                             (struct ext2_inode *)&inode->raw, sizeof inode->raw));
 }
 
 int inode_refresh(struct fs *fs, struct inode *inode)
 {
-    return fs_errno(ext2fs_read_inode_full(fs->ext2, inode->ino, (struct ext2_inode *)&inode->raw,
-                                           sizeof inode->raw));
+    int error = fs_errno(ext2fs_read_inode_full(
+        fs->ext2, inode->ino, (struct ext2_inode *)&inode->raw, sizeof inode->raw));
+
+    if (!error && !inode->unordered)
+        inode->size = EXT2_I_SIZE(&inode->raw);
+    return error;
 }
 
 /* ---- the table ---- */
@@ -191,6 +202,7 @@ static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
 
 static void table_remove(struct fs *fs, struct inode *inode)
 {
+    unordered_drop(fs, inode, 0, UINT64_MAX);
     g_hash_table_remove(fs->inodes, GUINT_TO_POINTER(inode->ino));
     data_lock_destroy(&inode->data_lock);
     if (inode->index)
@@ -402,6 +414,8 @@ void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups)
     inode->lookups -= MIN(lookups, inode->lookups);
     if (inode->lookups > 0)
         return;
+    if (inode->raw.i_links_count > 0 && inode->unordered && !fs->error)
+        return; /* it goes when its data has left */
     if (inode->raw.i_links_count == 0 && !fs->read_only && delete_inode(fs, inode) != 0)
         fs->error = -EIO;
     table_remove(fs, inode);

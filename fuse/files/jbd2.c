@@ -9,7 +9,7 @@
  *   commit block       makes it valid; the barrier says that it is on stable
  *                      storage only when everything before it is
  *
- * `used` blocks from the tail on may be needed by a recovery.
+ * `used` blocks before the head may be needed by a recovery.
  */
 #include "jbd2.h"
 
@@ -82,6 +82,10 @@ struct piece { /* of the journal's inode, contiguous on the volume */
     uint64_t logical, physical, count;
 };
 
+struct extent { /* a transaction in the ring */
+    uint64_t tid, start, blocks;
+};
+
 struct jbd2 {
     struct encsan *volume;
     struct superblock super;
@@ -89,7 +93,7 @@ struct jbd2 {
     uint32_t seed; /* of all checksums */
     uint64_t first, end; /* of the ring */
     uint64_t head, used;
-    uint64_t emptied_used; /* what `used` was when the tail was last written */
+    GArray *transactions; /* struct extent, the oldest first */
     struct timespec committed; /* of the last commit block: recovery wants it not to fall */
     uint8_t chunk[(1 + TAGS) * BLOCK];
 };
@@ -193,6 +197,7 @@ struct jbd2 *jbd2_open(struct fs *fs, char message[ENCSAN_MESSAGE_BYTES])
 
     log->volume = fs->volume;
     log->map = g_array_new(FALSE, FALSE, sizeof(struct piece));
+    log->transactions = g_array_new(FALSE, FALSE, sizeof(struct extent));
     error = map_journal(fs, log);
     if (!error)
         error = read_super(log);
@@ -215,12 +220,13 @@ void jbd2_free(struct jbd2 *log)
     if (!log)
         return;
     g_array_free(log->map, TRUE);
+    g_array_free(log->transactions, TRUE);
     g_free(log);
 }
 
 uint64_t jbd2_first_tid(const struct jbd2 *log)
 {
-    return MAX(GUINT32_FROM_BE(log->super.sequence), 1);
+    return MAX(GUINT32_FROM_BE(log->super.sequence), 2);
 }
 
 /* ---- room ---- */
@@ -247,7 +253,8 @@ static int append(struct jbd2 *log, const uint8_t *data, uint64_t count, unsigne
     while (count) {
         uint64_t run, physical = locate(log, log->head, &run);
         uint64_t now = MIN(count, MIN(run, log->end - log->head));
-        int error = encsan_write(log->volume, data, now * BLOCK, physical * BLOCK, flags);
+        int error = encsan_write(log->volume, data, now * BLOCK, physical * BLOCK,
+                                 ENCSAN_URGENT | flags);
 
         if (error)
             return error;
@@ -353,9 +360,12 @@ static int write_blocks(struct jbd2 *log, uint64_t tid, const GPtrArray *frozen,
         guint n = MIN(frozen->len - i, TAGS);
 
         pthread_mutex_lock(lock);
-        for (guint k = 0; k < n; k++)
-            home[k] = bufcache_copy_logged(g_ptr_array_index(frozen, i + k),
-                                           log->chunk + (1 + k) * BLOCK);
+        for (guint k = 0; k < n; k++) {
+            struct buffer *buffer = g_ptr_array_index(frozen, i + k);
+
+            home[k] = bufcache_block(buffer);
+            bufcache_copy_logged(buffer, log->chunk + (1 + k) * BLOCK);
+        }
         pthread_mutex_unlock(lock);
         error = write_described(log, tid, home, n);
         i += n;
@@ -388,11 +398,17 @@ static int write_commit(struct jbd2 *log, uint64_t tid)
 int jbd2_write(struct jbd2 *log, uint64_t tid, const GArray *revoked, const GPtrArray *frozen,
                pthread_mutex_t *lock)
 {
+    struct extent written = {.tid = tid, .start = log->head};
+    uint64_t used = log->used;
     int error = write_revokes(log, tid, revoked);
 
     if (!error)
         error = write_blocks(log, tid, frozen, lock);
-    return error ? error : write_commit(log, tid);
+    if (!error)
+        error = write_commit(log, tid);
+    written.blocks = log->used - used;
+    g_array_append_val(log->transactions, written);
+    return error;
 }
 
 /* ---- the journal's superblock ---- */
@@ -409,19 +425,38 @@ static int write_super(struct jbd2 *log, uint64_t tid, uint64_t start)
     memset(log->chunk, 0, BLOCK);
     memcpy(log->chunk, super, sizeof *super);
     return encsan_write(log->volume, log->chunk, BLOCK, locate(log, 0, &run) * BLOCK,
-                        ENCSAN_AFTER_ALL);
+                        ENCSAN_URGENT);
+}
+
+/* How many transactions are older. */
+static guint count_older(const struct jbd2 *log, uint64_t tid)
+{
+    guint n = 0;
+
+    while (n < log->transactions->len &&
+           g_array_index(log->transactions, struct extent, n).tid < tid)
+        n++;
+    return n;
 }
 
 int jbd2_write_tail(struct jbd2 *log, uint64_t tid)
 {
-    log->emptied_used = log->used;
-    return write_super(log, tid, log->head);
+    guint n = count_older(log, tid);
+    uint64_t start = log->head;
+
+    if (n < log->transactions->len)
+        start = g_array_index(log->transactions, struct extent, n).start;
+    return write_super(log, tid, start);
 }
 
-void jbd2_emptied(struct jbd2 *log)
+void jbd2_emptied(struct jbd2 *log, uint64_t tid)
 {
-    log->used -= log->emptied_used;
-    log->emptied_used = 0;
+    guint n = count_older(log, tid);
+
+    for (guint i = 0; i < n; i++)
+        log->used -= g_array_index(log->transactions, struct extent, i).blocks;
+    if (n)
+        g_array_remove_range(log->transactions, 0, n);
 }
 
 int jbd2_write_closed(struct jbd2 *log, uint64_t tid)

@@ -25,7 +25,7 @@ struct jbd2;
 struct jbd2 *jbd2_open(struct fs *fs, char message[ENCSAN_MESSAGE_BYTES]);
 void jbd2_free(struct jbd2 *log);
 
-/* The number that the first transaction gets. */
+/* The number that the first transaction gets: at least 2, so that the one before has one. */
 uint64_t jbd2_first_tid(const struct jbd2 *log);
 /* Blocks of the ring, and those of them that a transaction may use now. */
 uint64_t jbd2_size(const struct jbd2 *log);
@@ -39,10 +39,10 @@ uint64_t jbd2_need(size_t blocks, size_t revoked);
 int jbd2_write(struct jbd2 *log, uint64_t tid, const GArray *revoked, const GPtrArray *frozen,
                pthread_mutex_t *lock);
 
-/* Behind a barrier, the journal's superblock: nothing before transaction `tid` is needed
- * any more. Durable at the next flush, after which jbd2_emptied gives the room back. */
+/* The journal's superblock, staged: nothing before transaction `tid` is needed any more.
+ * When that is durable, jbd2_emptied gives the room back. 0 or -errno. */
 int jbd2_write_tail(struct jbd2 *log, uint64_t tid);
-void jbd2_emptied(struct jbd2 *log);
+void jbd2_emptied(struct jbd2 *log, uint64_t tid);
 /* The same, and says that there is nothing to recover: the file system closes. */
 int jbd2_write_closed(struct jbd2 *log, uint64_t tid);
 

@@ -22,10 +22,10 @@
  * be brought home, and afterwards no more.
  *
  * Bringing home (checkpoint) is lazy: when much is logged, when the log is short
- * of room, and at the end. Only durable versions go home, so it first waits for
- * what is committing.
+ * of room, and at the end. Only versions of durable transactions go home; then the
+ * tail moves to the oldest transaction of which something is not there.
  *
- * Locks, in this order: commit_lock (who freezes, stages, or moves the tail),
+ * Locks, in this order: commit_lock (who freezes, or writes to the log),
  * home_lock (who brings home, or unpins: a block must not get a new owner between
  * the look at it and its staging), fs->lock (everything in memory).
  */
@@ -63,10 +63,11 @@ struct journal {
     pthread_mutex_t commit_lock, home_lock;
 
     /* under fs->lock */
-    uint64_t running; /* its number */
+    uint64_t running; /* its number; changes under commit_lock, too */
+    uint64_t durable; /* the newest that is */
     GArray *freed;    /* struct block_run, by the running transaction */
     GArray *revoked;  /* uint64_t, the same */
-    GHashTable *logged; /* blocks of which the log has a copy that recovery would use */
+    GHashTable *logged; /* block -> the last transaction in the log that has it */
     GQueue committing;  /* struct transaction, the oldest first */
     unsigned holds;
     bool freezing;
@@ -204,10 +205,12 @@ static struct transaction *next_durable(struct journal *j, uint64_t tid)
 
     pthread_mutex_lock(&j->fs->lock);
     t = g_queue_peek_head(&j->committing);
-    if (t && t->tid <= tid)
+    if (t && t->tid <= tid) {
         g_queue_pop_head(&j->committing);
-    else
+        j->durable = t->tid;
+    } else {
         t = NULL;
+    }
     pthread_mutex_unlock(&j->fs->lock);
     return t;
 }
@@ -231,7 +234,7 @@ static void settle(struct journal *j, uint64_t tid)
 /* A flush, after which transactions up to this one are durable. */
 static int flush(struct journal *j, uint64_t tid)
 {
-    int error = encsan_flush(j->fs->volume);
+    int error = encsan_flush_urgent(j->fs->volume);
 
     if (error)
         fs_failed(j->fs, error);
@@ -242,46 +245,59 @@ static int flush(struct journal *j, uint64_t tid)
 
 /* ---- home ---- */
 
-/* How many buffers from `first` on lie side by side; their versions are in the chunk. */
-static guint copy_run(struct journal *j, const GPtrArray *buffers, guint first, uint64_t *home)
+struct home_run { /* buffers that lie side by side */
+    struct buffer *buffers[JOINED];
+    guint count;
+    uint64_t block;
+};
+
+static bool may_go_home(const struct journal *j, const struct buffer *buffer)
 {
-    guint n = 0;
+    return bufcache_logged_by(buffer) <= j->durable;
+}
 
+/* The next run from *i on; its versions are in the chunk. */
+static void copy_run(struct journal *j, const GPtrArray *buffers, guint *i, struct home_run *run)
+{
+    run->count = 0;
     pthread_mutex_lock(&j->fs->lock);
-    while (n < JOINED && first + n < buffers->len) {
-        uint64_t block = bufcache_copy_logged(g_ptr_array_index(buffers, first + n),
-                                              j->chunk + (size_t)n * BLOCK);
+    for (; *i < buffers->len && run->count < JOINED; ++*i) {
+        struct buffer *buffer = g_ptr_array_index(buffers, *i);
 
-        if (n == 0)
-            *home = block;
-        else if (block != *home + n)
+        if (!may_go_home(j, buffer))
+            continue;
+        if (run->count == 0)
+            run->block = bufcache_block(buffer);
+        else if (bufcache_block(buffer) != run->block + run->count)
             break;
-        n++;
+        bufcache_copy_logged(buffer, j->chunk + (size_t)run->count * BLOCK);
+        run->buffers[run->count++] = buffer;
     }
     pthread_mutex_unlock(&j->fs->lock);
-    return n;
 }
 
 /* Stages the logged versions of these buffers at home. home_lock held. */
 static int write_home(struct journal *j, const GPtrArray *buffers, unsigned flags)
 {
-    uint64_t home = 0;
+    struct home_run run;
     int error = 0;
 
-    for (guint i = 0, n; i < buffers->len && !error; i += n) {
-        n = copy_run(j, buffers, i, &home);
-        error = encsan_write(j->fs->volume, j->chunk, (size_t)n * BLOCK, home * BLOCK, flags);
+    for (guint i = 0; i < buffers->len && !error;) {
+        copy_run(j, buffers, &i, &run);
+        if (run.count)
+            error = encsan_write(j->fs->volume, j->chunk, (size_t)run.count * BLOCK,
+                                 run.block * BLOCK, flags);
         if (error)
             break;
         pthread_mutex_lock(&j->fs->lock);
-        for (guint k = 0; k < n; k++)
-            bufcache_is_home(j->fs->cache, g_ptr_array_index(buffers, i + k));
+        for (guint k = 0; k < run.count; k++)
+            bufcache_is_home(j->fs->cache, run.buffers[k]);
         pthread_mutex_unlock(&j->fs->lock);
     }
     return error;
 }
 
-static int write_all_home(struct journal *j)
+static int write_all_home(struct journal *j, unsigned flags)
 {
     GPtrArray *buffers;
     int error;
@@ -290,34 +306,64 @@ static int write_all_home(struct journal *j)
     pthread_mutex_lock(&j->fs->lock);
     buffers = bufcache_not_at_home(j->fs->cache);
     pthread_mutex_unlock(&j->fs->lock);
-    error = write_home(j, buffers, 0);
+    error = write_home(j, buffers, flags);
     pthread_mutex_unlock(&j->home_lock);
     g_ptr_array_free(buffers, TRUE);
     return error;
 }
 
-/* Everything that was frozen becomes durable and goes home; the log is empty then.
- * commit_lock held, so nothing is frozen meanwhile. */
-static int checkpoint(struct journal *j)
+static gboolean is_before_tail(gpointer block, gpointer tid, gpointer tail)
 {
-    uint64_t next = j->running; /* changes only under commit_lock */
-    int error = flush(j, next - 1);
+    return GPOINTER_TO_SIZE(tid) < *(uint64_t *)tail;
+}
 
-    if (!error)
-        error = write_all_home(j);
-    if (!error)
-        error = jbd2_write_tail(j->log, next);
-    if (!error)
-        error = encsan_flush(j->fs->volume);
-    if (error) {
-        fs_failed(j->fs, error);
-        return error;
-    }
-    jbd2_emptied(j->log);
+/* The log's part that nothing needs any more is free. commit_lock held. */
+static int move_tail(struct journal *j)
+{
+    uint64_t tail;
+    int error;
+
     pthread_mutex_lock(&j->fs->lock);
-    g_hash_table_remove_all(j->logged);
+    tail = bufcache_home_lacks(j->fs->cache, j->running);
+    pthread_mutex_unlock(&j->fs->lock);
+    error = jbd2_write_tail(j->log, tail);
+    if (!error)
+        error = encsan_flush_urgent(j->fs->volume);
+    if (error)
+        return error;
+    jbd2_emptied(j->log, tail);
+    pthread_mutex_lock(&j->fs->lock);
+    g_hash_table_foreach_remove(j->logged, is_before_tail, &tail);
     pthread_mutex_unlock(&j->fs->lock);
     return 0;
+}
+
+/* In the background: nobody waits for it. */
+static int checkpoint(struct journal *j)
+{
+    int error = write_all_home(j, 0);
+
+    if (!error)
+        error = encsan_flush(j->fs->volume);
+    if (error)
+        return error;
+    pthread_mutex_lock(&j->commit_lock);
+    error = move_tail(j);
+    pthread_mutex_unlock(&j->commit_lock);
+    return error;
+}
+
+/* Everything that was frozen becomes durable and goes home, before all else; the
+ * log is empty then. commit_lock held, so nothing is frozen meanwhile. */
+static int checkpoint_all(struct journal *j)
+{
+    int error = flush(j, j->running - 1);
+
+    if (!error)
+        error = write_all_home(j, ENCSAN_URGENT);
+    if (!error)
+        error = encsan_flush_urgent(j->fs->volume);
+    return error ? error : move_tail(j);
 }
 
 /* ---- committing; commit_lock held ---- */
@@ -333,7 +379,8 @@ static GPtrArray *freeze(struct journal *j, GArray **revoked)
     for (guint i = 0; i < frozen->len; i++) {
         uint64_t block = bufcache_block(g_ptr_array_index(frozen, i));
 
-        g_hash_table_add(j->logged, g_memdup2(&block, sizeof block));
+        g_hash_table_replace(j->logged, g_memdup2(&block, sizeof block),
+                             GSIZE_TO_POINTER(j->running));
     }
     g_queue_push_tail(&j->committing, transaction_new(j->running, j->freed));
     *revoked = j->revoked;
@@ -347,12 +394,15 @@ static GPtrArray *freeze(struct journal *j, GArray **revoked)
 /* All that libext2fs keeps is in the cache, and no operation is half done. fs->lock held. */
 static int prepare(struct journal *j)
 {
+    int error;
+
     j->freezing = true;
     while (j->holds)
         pthread_cond_wait(&j->released, &j->fs->lock);
     j->freezing = false;
     pthread_cond_broadcast(&j->released);
-    return j->fs->error ? j->fs->error : groups_write(j->fs);
+    error = j->fs->error ? j->fs->error : unordered_settle(j->fs);
+    return error ? error : groups_write(j->fs);
 }
 
 static bool has_room(const struct journal *j)
@@ -374,7 +424,7 @@ static int lock_with_room(struct journal *j)
             return 0;
         pthread_mutex_unlock(&j->fs->lock);
         if (!error)
-            error = tried ? -EFBIG : checkpoint(j);
+            error = tried ? -EFBIG : checkpoint_all(j);
         if (error)
             return error;
         tried = true;
@@ -436,16 +486,17 @@ static bool is_much_logged(struct journal *j)
 
 static void commit_and_checkpoint(struct journal *j)
 {
-    if (journal_commit(j) || !is_much_logged(j))
-        return; /* an error is sticky, and logged */
-    pthread_mutex_lock(&j->commit_lock);
-    checkpoint(j);
-    pthread_mutex_unlock(&j->commit_lock);
+    int error = journal_commit(j);
+
+    if (!error && is_much_logged(j))
+        error = checkpoint(j);
+    if (error)
+        fs_failed(j->fs, error);
 }
 
 static bool is_something_running(struct journal *j)
 {
-    return bufcache_running(j->fs->cache) > 0 || j->freed->len > 0;
+    return bufcache_running(j->fs->cache) > 0 || !g_queue_is_empty(&j->fs->unordered);
 }
 
 static void *commit_now_and_then(void *opaque)
@@ -482,7 +533,7 @@ static void stop_thread(struct journal *j)
 
 /* ---- opening and closing ---- */
 
-/* The file system's superblock, at home and behind what was written before. */
+/* The file system's superblock, at home and durable. */
 static int write_super_home(struct journal *j, bool recover)
 {
     struct ext2_super_block *super = j->fs->ext2->super;
@@ -495,14 +546,14 @@ static int write_super_home(struct journal *j, bool recover)
     else
         super->s_feature_incompat &= ~EXT3_FEATURE_INCOMPAT_RECOVER;
     error = groups_write_super(j->fs);
-    frozen = bufcache_freeze(j->fs->cache, j->running);
+    frozen = bufcache_freeze(j->fs->cache, j->durable); /* it goes past the log */
     pthread_mutex_unlock(&j->fs->lock);
     pthread_mutex_lock(&j->home_lock);
     if (!error)
-        error = write_home(j, frozen, ENCSAN_AFTER_ALL);
+        error = write_home(j, frozen, 0);
     pthread_mutex_unlock(&j->home_lock);
     g_ptr_array_free(frozen, TRUE);
-    return error;
+    return error ? error : encsan_flush(j->fs->volume);
 }
 
 static int begin(struct journal *j)
@@ -510,9 +561,7 @@ static int begin(struct journal *j)
     int error = write_super_home(j, true);
 
     if (!error)
-        error = jbd2_write_tail(j->log, j->running);
-    if (!error)
-        error = encsan_flush(j->fs->volume);
+        error = move_tail(j);
     return error ? error : -pthread_create(&j->thread, NULL, commit_now_and_then, j);
 }
 
@@ -522,13 +571,15 @@ static int end(struct journal *j)
 
     pthread_mutex_lock(&j->commit_lock);
     if (!error)
-        error = checkpoint(j);
+        error = checkpoint_all(j);
     if (!error)
         error = jbd2_write_closed(j->log, j->running);
     if (!error)
+        error = encsan_flush(j->fs->volume);
+    if (!error)
         error = write_super_home(j, false);
     pthread_mutex_unlock(&j->commit_lock);
-    return error ? error : encsan_flush(j->fs->volume);
+    return error;
 }
 
 static void free_journal(struct journal *j)
@@ -575,6 +626,7 @@ struct journal *journal_open(struct fs *fs, unsigned commit_s, char message[ENCS
     j->log = log;
     j->commit_s = commit_s;
     j->running = jbd2_first_tid(log);
+    j->durable = j->running - 1;
     j->freed = g_array_new(FALSE, FALSE, sizeof(struct block_run));
     j->revoked = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     j->logged = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);

@@ -205,7 +205,7 @@ static void await_space(struct fs *fs)
     while (fs->forgets_queued)
         pthread_cond_wait(&fs->forgotten, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
-    fs_sync(fs); /* a failure is sticky, and the second try meets it */
+    fs_sync(fs, NULL); /* a failure is sticky, and the second try meets it */
 }
 
 static void run_forget(struct fs *fs, struct ops_job *job)
@@ -446,11 +446,34 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     submit(req, parent, run_rmdir, (struct ops_job){.name = g_strdup(name)});
 }
 
+/* A file that takes the place of another has its data in the same transaction:
+ * who saves like that has the old or the new after a crash, and never nothing. */
+static int order_replacement(struct fs *fs, struct ops_job *job)
+{
+    struct inode *dir, *new_dir, *moved = NULL;
+    ext2_ino_t ino, replaced;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, job->ino, &dir);
+    if (!error)
+        error = known(fs, job->new_ino, &new_dir);
+    if (!error && dir_lookup(fs, dir, job->name, &ino) == 0 &&
+        dir_lookup(fs, new_dir, job->new_name, &replaced) == 0)
+        moved = inode_find(fs, ino); /* which the kernel knows: it has looked the name up */
+    pthread_mutex_unlock(&fs->lock);
+    return moved ? unordered_order(fs, moved) : error;
+}
+
 static void run_rename(struct fs *fs, struct ops_job *job)
 {
     struct inode *dir, *new_dir;
-    int error;
+    int error = order_replacement(fs, job);
 
+    if (error) {
+        reply_error(job, error);
+        return;
+    }
     pthread_mutex_lock(&fs->lock);
     error = known_for_change(fs, job->ino, &dir);
     if (!error)
@@ -689,7 +712,13 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
 static void run_fsync(struct fs *fs, struct ops_job *job)
 {
-    reply_error(job, fs_sync(fs));
+    struct inode *inode;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, job->ino, &inode);
+    pthread_mutex_unlock(&fs->lock);
+    reply_error(job, error ? error : fs_sync(fs, inode));
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -44,11 +44,15 @@ void fs_failed(struct fs *fs, int error)
     pthread_mutex_unlock(&fs->lock);
 }
 
-int fs_sync(struct fs *fs)
+int fs_sync(struct fs *fs, struct inode *inode)
 {
-    if (!fs->journal || fs->error)
-        return fs->error;
-    return journal_commit(fs->journal);
+    int error = fs->error;
+
+    if (!fs->journal || error)
+        return error;
+    if (inode)
+        error = unordered_order(fs, inode);
+    return error ? error : journal_commit(fs->journal);
 }
 
 /* ---- opening ---- */
@@ -125,6 +129,7 @@ static struct fs *fs_new(struct encsan *volume, bool read_only)
     pthread_cond_init(&fs->forgotten, NULL);
     pthread_mutex_init(&fs->counts_lock, NULL);
     fs->inodes = g_hash_table_new(g_direct_hash, g_direct_equal);
+    g_queue_init(&fs->unordered);
     fs->cache = bufcache_new(volume, CACHE_BYTES);
     return fs;
 }
@@ -165,15 +170,26 @@ struct fs *fs_open(struct encsan *volume, bool read_only, unsigned commit_s,
 
 /* ---- closing ---- */
 
-int fs_close(struct fs *fs)
+/* All data leaves, and all inodes go. */
+static int forget_all(struct fs *fs)
 {
-    int error, orphans;
+    int error = fs->journal ? encsan_flush(fs->volume) : 0;
 
     pthread_mutex_lock(&fs->lock);
-    orphans = inode_free_orphans(fs);
+    if (!error)
+        error = unordered_settle(fs);
+    if (!error)
+        error = inode_free_orphans(fs);
     pthread_mutex_unlock(&fs->lock);
-    if (orphans)
-        fs_failed(fs, orphans);
+    return error;
+}
+
+int fs_close(struct fs *fs)
+{
+    int error = forget_all(fs);
+
+    if (error)
+        fs_failed(fs, error);
     error = fs->journal ? journal_close(fs->journal) : fs->error;
     fs_free(fs);
     return error;
