@@ -231,21 +231,26 @@ int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode)
 
 /* ---- birth ---- */
 
-/* Where lazy_itable_init left the table as it was found, old bytes would look
- * like inodes: what lies before the new one in this group is wiped first. */
+/* The table's block with this inode, where no inode was in use yet, needs not be
+ * fetched to be changed: what is there counts for nothing. Where lazy_itable_init
+ * left the table as it was found, old bytes would look like inodes: everything
+ * unused before the new one in this group is wiped, too. */
 static int prepare_table(struct fs *fs, ext2_ino_t ino)
 {
     ext2_filsys e = fs->ext2;
     dgrp_t group = ext2fs_group_of_ino(e, ino);
     uint32_t per_group = e->super->s_inodes_per_group, size = EXT2_INODE_SIZE(e->super);
-    uint32_t index = (ino - 1) % per_group, used = per_group - ext2fs_bg_itable_unused(e, group);
+    uint32_t per_block = e->blocksize / size, index = (ino - 1) % per_group;
+    uint32_t used = per_group - ext2fs_bg_itable_unused(e, group);
     uint8_t block[ENCSAN_BLOCK_BYTES];
     bool changed = false;
 
-    if (ext2fs_bg_flags_test(e, group, EXT2_BG_INODE_ZEROED) || !ext2fs_has_group_desc_csum(e))
+    if (!ext2fs_has_group_desc_csum(e))
         return 0;
+    if (ext2fs_bg_flags_test(e, group, EXT2_BG_INODE_ZEROED)) /* but for this block */
+        used = MAX((used + per_block - 1) / per_block * per_block, index / per_block * per_block);
     for (uint32_t i = used; i <= index;) {
-        uint32_t per_block = e->blocksize / size, within = i % per_block;
+        uint32_t within = i % per_block;
         blk64_t at = ext2fs_inode_table_loc(e, group) + i / per_block;
         errcode_t err = 0;
 
