@@ -43,6 +43,8 @@
 #include "view.h"
 
 #define COMMIT_S 5 /* as ext4 */
+#define CACHE_BYTES (64u << 20)
+#define METADATA_SHARE 4
 
 enum phase { CONNECTING, OPENING, MOUNTED, FINISHING };
 
@@ -150,6 +152,17 @@ static int find_keys(const struct mount *mount, struct encsan_options *open)
     return 0;
 }
 
+static size_t cache_bytes(const struct options *options)
+{
+    return options->cache_bytes ? options->cache_bytes : CACHE_BYTES;
+}
+
+/* The part of cache= that is for the metadata of files. */
+static size_t metadata_bytes(const struct options *options)
+{
+    return options->disk_view ? 0 : cache_bytes(options) / METADATA_SHARE;
+}
+
 static int open_volume(struct mount *mount)
 {
     const struct options *options = &mount->options;
@@ -164,7 +177,7 @@ static int open_volume(struct mount *mount)
         .sessions = options->sessions,
         .workers = options->workers,
         .segment_bytes = options->segment_bytes,
-        .cache_bytes = options->cache_bytes,
+        .cache_bytes = cache_bytes(options) - metadata_bytes(options),
         .log = log_volume,
     };
 
@@ -216,6 +229,9 @@ static int prepare_files(struct mount *mount)
 static int open_view(struct mount *mount)
 {
     struct options *options = &mount->options;
+    struct fs_options files = {.read_only = options->read_only,
+                               .commit_s = options->commit_s ? options->commit_s : COMMIT_S,
+                               .cache_bytes = metadata_bytes(options)};
     char message[ENCSAN_MESSAGE_BYTES];
 
     if (options_finish_fuse(options, mount->name))
@@ -227,8 +243,7 @@ static int open_view(struct mount *mount)
             return complain(g_strerror(errno));
         mount->view = view_mount(&disk_ops, mount->disk, &options->fuse, options->mountpoint);
     } else {
-        mount->fs = fs_open(mount->volume, options->read_only,
-                            options->commit_s ? options->commit_s : COMMIT_S, message);
+        mount->fs = fs_open(mount->volume, &files, message);
         if (!mount->fs)
             return complain_of_volume(mount, message);
         mount->view = view_mount(&files_ops, mount->fs, &options->fuse, options->mountpoint);

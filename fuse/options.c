@@ -38,7 +38,7 @@ static const char usage[] =
     "-o segment=SIZE      bytes in a segment, 4K to 252K\n"
     "-o workers=N         threads that seal and open\n"
     "-o suite=NAME        aes-256-gcm, chacha20-poly1305, 3des, null\n"
-    "-o cache=SIZE        data staged or not yet confirmed by the target\n"
+    "-o cache=SIZE        data staged or not yet confirmed by the target, and metadata\n"
     "-o commit=SECONDS    changes become durable this often by themselves (default: 5)\n"
     "and FUSE's own options: allow_other, allow_root, nosuid, nodev, noexec, noatime, ...\n"
     "\n"
@@ -178,7 +178,7 @@ static int set_segment(struct parse *parse, const char *value)
 
 static int set_cache(struct parse *parse, const char *value)
 {
-    return set_size(parse, "cache", value, UINT64_C(1) << 20, UINT64_C(1) << 40,
+    return set_size(parse, "cache", value, UINT64_C(8) << 20, UINT64_C(1) << 40,
                     &parse->options->cache_bytes);
 }
 

@@ -365,6 +365,11 @@ io_manager bufcache_io_manager(struct bufcache *cache)
     return &cache->manager;
 }
 
+size_t bufcache_limit(const struct bufcache *cache)
+{
+    return cache->limit;
+}
+
 size_t bufcache_running(const struct bufcache *cache)
 {
     return cache->running.length;

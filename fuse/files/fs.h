@@ -70,10 +70,14 @@ struct inode {
 };
 
 /* ---- super.c ---- */
+struct fs_options {
+    bool read_only;
+    unsigned commit_s;  /* between commits by itself */
+    size_t cache_bytes; /* for metadata; more only where a transaction needs it */
+};
 /* Opens the file system: refuses what we cannot write correctly. NULL with one
- * line in message. Unless read_only, says durably that it may need recovery,
- * and commits every commit_s seconds. */
-struct fs *fs_open(struct encsan *volume, bool read_only, unsigned commit_s,
+ * line in message. Unless read_only, says durably that it may need recovery. */
+struct fs *fs_open(struct encsan *volume, const struct fs_options *options,
                    char message[ENCSAN_MESSAGE_BYTES]);
 /* Frees orphans, brings all home, marks clean, flushes: 0 or -errno. Does not close the volume. */
 int fs_close(struct fs *fs);
@@ -124,6 +128,7 @@ int bufcache_prefetch(struct bufcache *cache, const blk64_t *sorted, size_t coun
 void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count);
 /* The same for the journal, when that is durable. */
 void bufcache_drop_freed(struct bufcache *cache, blk64_t block, blk64_t count);
+size_t bufcache_limit(const struct bufcache *cache); /* buffers that should be enough */
 size_t bufcache_running(const struct bufcache *cache); /* buffers that the running transaction changed */
 size_t bufcache_logged(const struct bufcache *cache);  /* that are not at home, and not running */
 /* Those of the running transaction, which becomes `tid`: struct buffer, by block. They stay

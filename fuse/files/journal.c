@@ -43,9 +43,9 @@
 
 #define BLOCK ENCSAN_BLOCK_BYTES
 #define JOINED 256u          /* blocks in one write home */
-#define RUNNING_SOFT 1024u   /* metadata blocks: a commit is begun; */
-#define RUNNING_HARD 4096u   /* who changes more has to wait */
-#define LOGGED_MAX 4096u     /* blocks not at home, before they are brought there */
+/* Shares of the metadata cache, and of the log, in blocks. */
+#define RUNNING_SHARE 4 /* who changes more has to wait; at half of it a commit is begun */
+#define LOGGED_SHARE 2  /* not at home, before it is brought there */
 
 struct block_run {
     blk64_t first, count;
@@ -156,9 +156,9 @@ static void kick(struct journal *j)
 
 void journal_admit(struct journal *j)
 {
-    uint64_t hard = MIN(RUNNING_HARD, jbd2_size(j->log) / 4);
+    uint64_t hard = MIN(bufcache_limit(j->fs->cache), jbd2_size(j->log)) / RUNNING_SHARE;
 
-    if (bufcache_running(j->fs->cache) >= MIN(RUNNING_SOFT, hard / 2))
+    if (bufcache_running(j->fs->cache) >= hard / 2)
         kick(j);
     while (bufcache_running(j->fs->cache) >= hard && !j->fs->error)
         pthread_cond_wait(&j->admitted, &j->fs->lock);
@@ -479,7 +479,8 @@ static bool is_much_logged(struct journal *j)
     bool much;
 
     pthread_mutex_lock(&j->fs->lock);
-    much = bufcache_logged(j->fs->cache) > MIN(LOGGED_MAX, jbd2_size(j->log) / 2);
+    much = bufcache_logged(j->fs->cache) >
+           MIN(bufcache_limit(j->fs->cache), jbd2_size(j->log)) / LOGGED_SHARE;
     pthread_mutex_unlock(&j->fs->lock);
     return much;
 }

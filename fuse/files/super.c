@@ -18,8 +18,6 @@
 #include "journal.h"
 #include "log.h"
 
-#define CACHE_BYTES (64u << 20)
-
 G_GNUC_PRINTF(2, 3)
 static void say(char message[ENCSAN_MESSAGE_BYTES], const char *format, ...)
 {
@@ -118,19 +116,19 @@ static void fs_free(struct fs *fs)
     g_free(fs);
 }
 
-static struct fs *fs_new(struct encsan *volume, bool read_only)
+static struct fs *fs_new(struct encsan *volume, const struct fs_options *options)
 {
     struct fs *fs = g_new0(struct fs, 1);
 
     fs->volume = volume;
-    fs->read_only = read_only;
+    fs->read_only = options->read_only;
     pthread_mutex_init(&fs->lock, NULL);
     pthread_cond_init(&fs->no_reads, NULL);
     pthread_cond_init(&fs->forgotten, NULL);
     pthread_mutex_init(&fs->counts_lock, NULL);
     fs->inodes = g_hash_table_new(g_direct_hash, g_direct_equal);
     g_queue_init(&fs->unordered);
-    fs->cache = bufcache_new(volume, CACHE_BYTES);
+    fs->cache = bufcache_new(volume, options->cache_bytes);
     return fs;
 }
 
@@ -145,7 +143,7 @@ static int begin_journal(struct fs *fs, unsigned commit_s, char message[ENCSAN_M
     return fs->journal ? 0 : -EIO;
 }
 
-struct fs *fs_open(struct encsan *volume, bool read_only, unsigned commit_s,
+struct fs *fs_open(struct encsan *volume, const struct fs_options *options,
                    char message[ENCSAN_MESSAGE_BYTES])
 {
     enum fs_state state = fs_probe(volume, message);
@@ -156,12 +154,12 @@ struct fs *fs_open(struct encsan *volume, bool read_only, unsigned commit_s,
         say(message, "the ext4 file system was not unmounted cleanly; run encsan fsck");
     if (state != FS_CLEAN)
         return NULL;
-    fs = fs_new(volume, read_only);
+    fs = fs_new(volume, options);
     err = open_ext2(fs);
     if (err)
         say(message, "cannot open the ext4 file system: %s%s", error_message(err),
             fs_errno(err) == -EUCLEAN ? "; run encsan fsck" : "");
-    if (err || (!read_only && begin_journal(fs, commit_s, message))) {
+    if (err || (!options->read_only && begin_journal(fs, options->commit_s, message))) {
         fs_free(fs);
         return NULL;
     }
