@@ -27,6 +27,7 @@
 #define WRONG_MAX 20 /* of a process: more tell nothing new */
 
 static gint seed = 1, points = 300, processes = 2, only = -1, wrong_max = WRONG_MAX;
+static gboolean kernel;
 static gchar *keep;
 
 struct figures { /* of all processes, in shared memory */
@@ -150,7 +151,7 @@ static char *check_point(struct checker *checker, struct point point)
     disk_crash(checker->disk, point.position, op_mix((uint64_t)seed, point.number));
     if (keep && (gint)point.number == only)
         keep_image(checker, point.number);
-    wrong = image_check(checker->image);
+    wrong = image_check(checker->image, kernel);
     if (wrong)
         return wrong;
     wrong = image_mount(checker->image, checker->mount);
@@ -312,6 +313,7 @@ static bool parse(int *argc, char ***argv)
         {"processes", 0, 0, G_OPTION_ARG_INT, &processes, NULL, "N"},
         {"wrong", 0, 0, G_OPTION_ARG_INT, &wrong_max, "a process ends after so many", "N"},
         {"only", 0, 0, G_OPTION_ARG_INT, &only, "only the point with this number", "N"},
+        {"kernel", 0, 0, G_OPTION_ARG_NONE, &kernel, "it was the kernel's own ext4", NULL},
         {"keep", 0, 0, G_OPTION_ARG_FILENAME, &keep, "keep that one's image there", "FOLDER"},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };

@@ -156,8 +156,9 @@ struct fate {
     unsigned torn_percent; /* of these: each sector is there or not */
 };
 
-/* The superblock's checksum lies in its second sector, and ext4 relies on both
- * being written at once, the kernel as we: this one kilobyte is never torn. */
+/* Two things are never torn, since ext4 relies on that, the kernel as we: the
+ * superblock (its checksum lies in its second sector), and a commit block (its
+ * checksum is over all eight). `from` is the beginning of a sector. */
 static bool is_superblock(const struct disk_write *write, uint64_t from)
 {
     uint64_t at = write->offset + from;
@@ -165,13 +166,25 @@ static bool is_superblock(const struct disk_write *write, uint64_t from)
     return at >= SUPERBLOCK && at < 2 * SUPERBLOCK;
 }
 
+static bool is_commit_block(const struct disk_write *write, uint64_t from)
+{
+    static const uint8_t head[] = {0xC0, 0x3B, 0x39, 0x98, 0, 0, 0, 2};
+    uint64_t before = (write->offset + from) % BLOCK;
+
+    return write->data && from >= before && write->count - from >= sizeof head &&
+           memcmp(write->data + from - before, head, sizeof head) == 0;
+}
+
 static void put_torn(struct disk *disk, const struct disk_write *write)
 {
-    bool superblock = draw(disk, 2);
+    bool whole = draw(disk, 2);
 
-    for (uint64_t from = 0; from < write->count; from += SECTOR)
-        if (is_superblock(write, from) ? superblock : draw(disk, 2))
+    for (uint64_t from = 0; from < write->count; from += SECTOR) {
+        bool atomic = is_superblock(write, from) || is_commit_block(write, from);
+
+        if (atomic ? whole : draw(disk, 2))
             put(disk->image, write, from, SECTOR);
+    }
 }
 
 static void shuffle(struct disk *disk, guint *indices, guint count)
