@@ -59,11 +59,12 @@ static char *check_file(struct checker *checker, const struct tree_file *file, u
     g_autofree char *wrong = NULL;
 
     if (!tree_read_file(file, checker->bytes))
-        return g_strdup_printf("%s: %s", file->path, strerror(errno));
+        return g_strdup_printf("inode %u cannot be read: %s", file->ino, strerror(errno));
     found.size = checker->bytes->len;
     found.bytes = checker->bytes->data;
     wrong = history_check_file(stream, &found, moment, position);
-    return wrong ? g_strdup_printf("inode %u, %s: %s", file->ino, file->path, wrong) : NULL;
+    return wrong ? g_strdup_printf("inode %u of stream %u: %s", file->ino, file->stream, wrong)
+                 : NULL;
 }
 
 static char *check_files(struct checker *checker, const struct tree *tree, unsigned stream,

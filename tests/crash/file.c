@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define SECTOR 512u
+#define BLOCK 4096u
 #define NOTHING G_MAXUINT /* as a source: zeros */
 #define BEYOND (G_MAXUINT - 1) /* as a source: the version ends before */
 
@@ -115,6 +116,20 @@ static bool holds(const struct view *view, unsigned from, uint64_t at, size_t co
     return memcmp(expected, view->found->bytes + at, count) == 0;
 }
 
+/* A truncation puts zeros behind the new end of the file's last block, and may do
+ * so before the new size is there. */
+static bool may_be_cut(const struct view *view, uint64_t at)
+{
+    for (unsigned version = view->first + 1; version <= view->last; version++) {
+        const struct op *op = change_to(view->file, version);
+
+        if (op->kind == OP_TRUNCATE && op->length % BLOCK && at >= op->length &&
+            at / BLOCK == op->length / BLOCK)
+            return true;
+    }
+    return false;
+}
+
 /* Within a sector, and no change begins or ends inside. */
 static bool piece_is_right(const struct view *view, uint64_t at, size_t count)
 {
@@ -132,7 +147,7 @@ static bool piece_is_right(const struct view *view, uint64_t at, size_t count)
             return true;
         tried = from;
     }
-    return false;
+    return may_be_cut(view, at) && holds(view, NOTHING, at, count);
 }
 
 /* ---- pieces ---- */
