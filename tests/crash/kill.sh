@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# kill.sh encsanfs|target KILLS: killed while a tree is copied; what was fsynced is there, and nothing to repair.
+. "$(dirname "$0")/../system/common.sh"
+
+victim=$1
+kills=$2
+TREE=/usr/include/linux
+SYNCED=$T/synced # names of those whose fsync has returned
+
+# Every fifth file is fsynced. It ends when the mount does.
+copy_tree() {
+    n=0
+    cd "$TREE"
+    find . -type f | while read -r file; do
+        cp --parents "$file" "$1/" || break
+        n=$((n + 1))
+        [ $((n % 5)) -eq 0 ] || continue
+        sync "$1/$file" || break
+        echo "$file" >>"$SYNCED"
+    done
+}
+
+synced_enough() {
+    [ "$(wc -l <"$SYNCED")" -ge "$enough" ] || ! kill -0 "$copier" 2>/dev/null
+}
+
+kill_now() {
+    [ "$victim" = encsanfs ] || { kill -9 "$TARGET_PID"; wait "$TARGET_PID" || :; }
+    kill -9 "$FS_PID"
+    wait "$FS_PID" || :
+    wait "$copier" || :
+    umount -l "$M" 2>/dev/null || :
+    gone encsanfs
+    [ "$victim" = target ] || stop_target
+    TARGET_PID=
+}
+
+start_target
+mkfs
+round=0
+while [ $round -lt "$kills" ]; do
+    round=$((round + 1))
+    enough=$((1 + round * 7 % 20))
+    : >"$SYNCED"
+    mnt_logged
+    mkdir "$M/copy"
+    copy_tree "$M/copy" 2>"$T/copy.err" &
+    copier=$!
+    until_true 60 synced_enough || fail "the copy does not go on"
+    kill_now
+    cp --sparse=always "$DISK" "$FAST/after"
+    "$SOUND" "$FAST/after" || fail "round $round: the disk had to be repaired"
+    PORT=
+    start_target
+    mnt
+    while read -r file; do
+        same "$M/copy/$file" "$TREE/$file"
+    done <"$SYNCED"
+    rm -r "$M/copy"
+    umnt
+    check_disk
+done
+say "$kills kills of $victim"
