@@ -23,7 +23,7 @@ change() {
 
 # The file system is brought to the state of the tree, every file fsynced.
 write_to() {
-    rsync -aHX --inplace --no-whole-file --delete "$TREE/" "$1/tree/"
+    rsync -aHX --checksum --modify-window=-1 --inplace --no-whole-file --delete "$TREE/" "$1/tree/"
     find "$1/tree" -type f -exec sync {} +
     find "$1/tree" -type d -exec sync {} +
 }
@@ -81,4 +81,8 @@ while [ $round -lt 10 ]; do
         kernels $round
     fi
 done
-e2fsck -fn "$DISK" >"$T/e2fsck.log" 2>&1 || fail "e2fsck is not content in the end"
+start_target
+mnt
+compare "$TREE" "$M/tree"
+umnt
+check_disk
