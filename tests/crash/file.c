@@ -210,8 +210,7 @@ static bool size_fits(const struct file *file, unsigned version, unsigned last, 
 {
     if (size == size_of(file, version))
         return true;
-    return version < last && change_to(file, version + 1)->kind == OP_WRITE &&
-           size > size_of(file, version) && size < size_of(file, version + 1);
+    return version < last && size > size_of(file, version) && size < size_of(file, version + 1);
 }
 
 static unsigned promised(const struct file *file, unsigned moment, uint64_t position)
