@@ -201,13 +201,8 @@ void actor_rmdir(struct actor *actor, struct edge edge)
 
 void actor_rename(struct actor *actor, struct edge from, struct edge to)
 {
-    struct op op = {now(actor),
-                    .kind = OP_RENAME,
-                    .ino = from.ino,
-                    .dir = from.dir,
-                    .name = from.name,
-                    .new_dir = to.dir,
-                    .new_name = to.name};
+    struct op op = {now(actor),        .kind = OP_RENAME, .ino = from.ino,    .dir = from.dir,
+                    .name = from.name, .new_dir = to.dir, .new_name = to.name};
     char name[OP_NAME_BYTES], new_name[OP_NAME_BYTES];
 
     op_name(actor->world->stream, from.name, name);

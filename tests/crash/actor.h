@@ -12,12 +12,12 @@
 
 struct actor {
     struct world *world;
-    GArray *ops; /* struct op */
+    GArray *ops;    /* struct op */
     GArray *shared; /* struct folder: constant while the actors run */
     uint64_t random;
     unsigned next_name;
-    int disk_log;  /* whose length is the time */
-    int held_fd;   /* of a file that was unlinked while it is open; -1 */
+    int disk_log; /* whose length is the time */
+    int held_fd;  /* of a file that was unlinked while it is open; -1 */
 };
 
 struct folder { /* a directory to work in */

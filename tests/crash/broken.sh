@@ -5,6 +5,7 @@
 
 case $1 in
 revoke) mix=folders ;;
+pin) mix=files ;; # metadata that moves into blocks not yet free would be missed by encsanfs itself
 *) mix=all ;;
 esac
 ENCSAN_TEST_BREAK=$1

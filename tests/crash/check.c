@@ -27,7 +27,6 @@
 #define WRONG_MAX 20 /* of a process: more tell nothing new */
 
 static gint seed = 1, points = 300, processes = 2, only = -1, wrong_max = WRONG_MAX;
-static gboolean kernel;
 static gchar *keep;
 
 struct figures { /* of all processes, in shared memory */
@@ -114,8 +113,7 @@ static char *check_tree(struct checker *checker, const struct tree *tree, uint64
     if (tree->wrong->len)
         return g_strdup(tree->wrong->str);
     for (guint i = 0; i < checker->streams->len; i++) {
-        char *wrong =
-            check_stream(checker, tree, g_ptr_array_index(checker->streams, i), position);
+        char *wrong = check_stream(checker, tree, g_ptr_array_index(checker->streams, i), position);
 
         if (wrong)
             return wrong;
@@ -152,7 +150,7 @@ static char *check_point(struct checker *checker, struct point point)
     disk_crash(checker->disk, point.position, op_mix((uint64_t)seed, point.number));
     if (keep && (gint)point.number == only)
         keep_image(checker, point.number);
-    wrong = image_check(checker->image, kernel);
+    wrong = image_check(checker->image);
     if (wrong)
         return wrong;
     wrong = image_mount(checker->image, checker->mount);
@@ -314,7 +312,6 @@ static bool parse(int *argc, char ***argv)
         {"processes", 0, 0, G_OPTION_ARG_INT, &processes, NULL, "N"},
         {"wrong", 0, 0, G_OPTION_ARG_INT, &wrong_max, "a process ends after so many", "N"},
         {"only", 0, 0, G_OPTION_ARG_INT, &only, "only the point with this number", "N"},
-        {"kernel", 0, 0, G_OPTION_ARG_NONE, &kernel, "it was the kernel's own ext4", NULL},
         {"keep", 0, 0, G_OPTION_ARG_FILENAME, &keep, "keep that one's image there", "FOLDER"},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };

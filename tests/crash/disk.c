@@ -20,12 +20,12 @@
 
 struct disk {
     const struct disk_log *log;
-    uint8_t *durable;  /* the disk with all that is durable for sure */
-    uint8_t *image;    /* the file, mapped */
+    uint8_t *durable; /* the disk with all that is durable for sure */
+    uint8_t *image;   /* the file, mapped */
     size_t size;
-    int fd;            /* of the file */
-    guint next;        /* the first write that the log has not reached */
-    GArray *unsure;    /* guint: indices of the writes before it that are not durable */
+    int fd;         /* of the file */
+    guint next;     /* the first write that the log has not reached */
+    GArray *unsure; /* guint: indices of the writes before it that are not durable */
     uint64_t random;
 };
 
@@ -46,13 +46,13 @@ static void load(struct disk *disk, const char *base)
 
     must(fd >= 0 && fstat(fd, &st) == 0, base);
     disk->size = (size_t)st.st_size;
-    disk->durable = mmap(NULL, disk->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                         -1, 0);
+    disk->durable =
+        mmap(NULL, disk->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     must(disk->durable != MAP_FAILED, "memory for a disk");
     while ((data = lseek(fd, data, SEEK_DATA)) >= 0) {
         hole = lseek(fd, data, SEEK_HOLE);
-        must(hole > data && pread(fd, disk->durable + data, (size_t)(hole - data), data) ==
-                                hole - data,
+        must(hole > data &&
+                 pread(fd, disk->durable + data, (size_t)(hole - data), data) == hole - data,
              base);
         data = hole;
     }

@@ -19,7 +19,7 @@ struct disk_log { /* shared by all that replay it */
     const uint8_t *bytes;
     size_t size;
     GArray *writes; /* struct disk_write, in the order of the log */
-    GArray *ends;   /* uint64_t: where each record but a claim ends; a crash may be at any of them */
+    GArray *ends; /* uint64_t: where each record but a claim ends; a crash may be at any of them */
     GArray *flushes; /* uint64_t: of those, where flushes begin and return */
 };
 
@@ -34,7 +34,8 @@ struct disk_write {
 struct disk_log *disk_log_read(const char *path);
 void disk_log_free(struct disk_log *log);
 
-/* base: the image as it was when the log began. The image of a crash is made in the file `image`. */
+/* base: the image as it was when the log began. The image of a crash is made in the file `image`.
+ */
 struct disk *disk_new(const struct disk_log *log, const char *base, const char *image);
 void disk_free(struct disk *disk);
 

@@ -6,7 +6,7 @@
 
 #define SECTOR 512u
 #define BLOCK 4096u
-#define NOTHING G_MAXUINT /* as a source: zeros */
+#define NOTHING G_MAXUINT      /* as a source: zeros */
 #define BEYOND (G_MAXUINT - 1) /* as a source: the version ends before */
 
 struct file *file_new(const struct stream *stream, unsigned created)
@@ -260,7 +260,8 @@ char *file_check(const struct file *file, const struct found_file *found, unsign
             return NULL;
     }
     if (!fits)
-        return g_strdup_printf("%" G_GUINT64_FORMAT " bytes: the size of none of its versions %u to %u",
+        return g_strdup_printf("%" G_GUINT64_FORMAT
+                               " bytes: the size of none of its versions %u to %u",
                                found->size, view.first, view.last);
     return g_strdup_printf("%s: at %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
                            " (versions %u to %u may be there)",

@@ -21,10 +21,10 @@ struct stream {
     unsigned number;
     const struct op *ops;
     unsigned count;
-    uint64_t *sums;       /* of the world after that many operations: count + 1 */
-    unsigned *promised;   /* after that many: how many of them a crash leaves at least */
-    GHashTable *files;    /* inode number -> GPtrArray of struct file, in their order */
-    char *bytes;          /* what `ops` lies in */
+    uint64_t *sums;     /* of the world after that many operations: count + 1 */
+    unsigned *promised; /* after that many: how many of them a crash leaves at least */
+    GHashTable *files;  /* inode number -> GPtrArray of struct file, in their order */
+    char *bytes;        /* what `ops` lies in */
 };
 
 struct moments { /* by the number of operations: first … last */

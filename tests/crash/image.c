@@ -58,7 +58,7 @@ static char *text_of(int fd)
 }
 
 /* The lines of an e2fsck that repaired nothing; that it optimizes what is sound is its wont. */
-static bool is_harmless(const char *line, bool counts_differ)
+static bool is_harmless(const char *line)
 {
     static const char *const beginnings[] = {
         "e2fsck ",
@@ -79,8 +79,6 @@ static bool is_harmless(const char *line, bool counts_differ)
         " files (",
         "Setting free ", /* inodes or blocks, after orphans were removed */
     };
-    static const char *const counts[] = {"Free blocks count wrong (", "Free inodes count wrong (",
-                                         "Fix? yes", };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(beginnings); i++)
         if (g_str_has_prefix(line, beginnings[i]))
@@ -88,23 +86,20 @@ static bool is_harmless(const char *line, bool counts_differ)
     for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++)
         if (strstr(line, parts[i]))
             return true;
-    for (unsigned i = 0; counts_differ && i < G_N_ELEMENTS(counts); i++)
-        if (g_str_has_prefix(line, counts[i]))
-            return true;
     return line[0] == '\0';
 }
 
-static bool all_harmless(const char *text, bool counts_differ)
+static bool all_harmless(const char *text)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 
     for (unsigned i = 0; lines[i]; i++)
-        if (!is_harmless(lines[i], counts_differ))
+        if (!is_harmless(lines[i]))
             return false;
     return true;
 }
 
-static char *check_once(const char *image, const char *flags, int status_max, bool counts_differ)
+static char *check_once(const char *image, const char *flags, int status_max)
 {
     int output = memfd_create("e2fsck", MFD_CLOEXEC), status;
     g_autofree char *text = NULL;
@@ -116,16 +111,16 @@ static char *check_once(const char *image, const char *flags, int status_max, bo
     close(output);
     if (status < 0)
         return failure(E2FSCK, -status);
-    if (status <= status_max && all_harmless(text, counts_differ))
+    if (status <= status_max && all_harmless(text))
         return NULL;
     return g_strdup_printf("e2fsck %s: exit status %d:\n%s", flags, status, text);
 }
 
-char *image_check(const char *image, bool counts_differ)
+char *image_check(const char *image)
 {
-    char *wrong = check_once(image, "-fy", 1, counts_differ);
+    char *wrong = check_once(image, "-fy", 1);
 
-    return wrong ? wrong : check_once(image, "-fn", 0, false);
+    return wrong ? wrong : check_once(image, "-fn", 0);
 }
 
 /* ---- the kernel ---- */

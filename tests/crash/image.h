@@ -3,13 +3,11 @@
 #ifndef CRASH_IMAGE_H
 #define CRASH_IMAGE_H
 
-#include <stdbool.h>
 #include <glib.h>
 
 /* e2fsck -fy has nothing to do but to replay the journal and to remove orphans,
- * and e2fsck -fn nothing at all. counts_differ: the superblock's free counts may
- * be wrong at first, as the kernel leaves them. NULL, or what it said: the caller's. */
-char *image_check(const char *image, bool counts_differ);
+ * and e2fsck -fn nothing at all. NULL, or what it said: the caller's. */
+char *image_check(const char *image);
 
 /* Read-only. What it needs of a loop device ends with the mount. NULL, or what is wrong. */
 char *image_mount(const char *image, const char *where);

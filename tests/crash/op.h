@@ -18,15 +18,15 @@
 #define OP_VALUE_BYTES_MAX 3000
 
 enum op_kind {
-    OP_CREATE, /* ino, dir, name, length: the mode */
-    OP_MKDIR,  /* the same */
-    OP_SYMLINK, /* ino, dir, name, length: of the target */
-    OP_LINK,    /* ino, new_dir, new_name */
-    OP_UNLINK,  /* ino, dir, name */
-    OP_RMDIR,   /* the same */
-    OP_RENAME,  /* ino, dir, name, new_dir, new_name; what was there is replaced */
-    OP_XATTR,   /* ino, offset: which one, length: of the value, 0: it is removed */
-    OP_WRITE,   /* ino, offset, length */
+    OP_CREATE,   /* ino, dir, name, length: the mode */
+    OP_MKDIR,    /* the same */
+    OP_SYMLINK,  /* ino, dir, name, length: of the target */
+    OP_LINK,     /* ino, new_dir, new_name */
+    OP_UNLINK,   /* ino, dir, name */
+    OP_RMDIR,    /* the same */
+    OP_RENAME,   /* ino, dir, name, new_dir, new_name; what was there is replaced */
+    OP_XATTR,    /* ino, offset: which one, length: of the value, 0: it is removed */
+    OP_WRITE,    /* ino, offset, length */
     OP_TRUNCATE, /* ino, length: the size */
     OP_PUNCH,    /* ino, offset, length */
     OP_FSYNC,    /* ino */

@@ -98,24 +98,24 @@ static int done(uint64_t id, int error)
 
 static int record_pwrite(struct backend *backend, const void *buf, size_t count, uint64_t offset)
 {
-    uint64_t id = append(
-        (struct disklog_record){.kind = DISK_WRITE, .offset = offset, .count = count}, buf);
+    uint64_t id =
+        append((struct disklog_record){.kind = DISK_WRITE, .offset = offset, .count = count}, buf);
 
     return done(id, disk_of(backend)->operations->pwrite(disk_of(backend), buf, count, offset));
 }
 
 static int record_zero(struct backend *backend, uint64_t count, uint64_t offset)
 {
-    uint64_t id = append(
-        (struct disklog_record){.kind = DISK_ZERO, .offset = offset, .count = count}, NULL);
+    uint64_t id =
+        append((struct disklog_record){.kind = DISK_ZERO, .offset = offset, .count = count}, NULL);
 
     return done(id, disk_of(backend)->operations->zero(disk_of(backend), count, offset));
 }
 
 static int record_unmap(struct backend *backend, uint64_t count, uint64_t offset)
 {
-    uint64_t id = append(
-        (struct disklog_record){.kind = DISK_ZERO, .offset = offset, .count = count}, NULL);
+    uint64_t id =
+        append((struct disklog_record){.kind = DISK_ZERO, .offset = offset, .count = count}, NULL);
 
     return done(id, disk_of(backend)->operations->unmap(disk_of(backend), count, offset));
 }

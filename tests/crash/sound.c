@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* sound IMAGE: replays its journal, and says if anything else had to be repaired. It changes the image. */
+/* sound IMAGE: replays its journal, and says if anything else had to be repaired. It changes the
+ * image. */
 #include <stdio.h>
 
 #include "image.h"
@@ -12,7 +13,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: sound IMAGE\n");
         return 2;
     }
-    wrong = image_check(argv[1], false);
+    wrong = image_check(argv[1]);
     if (wrong)
         printf("%s: %s\n", argv[1], wrong);
     return wrong ? 1 : 0;

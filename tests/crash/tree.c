@@ -49,9 +49,8 @@ static void read_target(struct tree *tree, const char *path, struct node *node)
 
 static void add_node(struct tree *tree, const char *path, unsigned stream, const struct stat *st)
 {
-    struct node node = {.ino = (uint32_t)st->st_ino,
-                        .mode = st->st_mode,
-                        .links = (unsigned)st->st_nlink};
+    struct node node = {
+        .ino = (uint32_t)st->st_ino, .mode = st->st_mode, .links = (unsigned)st->st_nlink};
     struct tree_file file = {stream, node.ino, NULL};
 
     if (!g_hash_table_add(tree->seen, GUINT_TO_POINTER(node.ino)))

@@ -11,11 +11,11 @@
 
 struct tree {
     unsigned streams;
-    uint64_t *sums;     /* by stream */
-    GArray *files;      /* struct tree_file: each inode once */
-    GHashTable *seen;   /* inode numbers of those */
-    GString *wrong;     /* what cannot be, whatever was done: a line each */
-    GString *listing;   /* a line for each name, if it is asked for; else NULL */
+    uint64_t *sums;   /* by stream */
+    GArray *files;    /* struct tree_file: each inode once */
+    GHashTable *seen; /* inode numbers of those */
+    GString *wrong;   /* what cannot be, whatever was done: a line each */
+    GString *listing; /* a line for each name, if it is asked for; else NULL */
 };
 
 struct tree_file {

@@ -193,8 +193,7 @@ static void do_rename(struct actor *actor)
     struct edge from;
 
     if (pick(actor, actor_random(actor, 4) ? S_IFREG : S_IFLNK, &from))
-        actor_rename(actor, from,
-                     (struct edge){pick_folder(actor).ino, actor->next_name++, 0});
+        actor_rename(actor, from, (struct edge){pick_folder(actor).ino, actor->next_name++, 0});
 }
 
 static void do_rename_over(struct actor *actor)
@@ -246,7 +245,8 @@ static void do_symlink(struct actor *actor)
     struct edge edge;
 
     if (count(actor, S_IFLNK) < FILES_MAX / 4)
-        actor_symlink(actor, pick_folder(actor), 1 + actor_random(actor, actor_random(actor, 2) ? 50 : 900));
+        actor_symlink(actor, pick_folder(actor),
+                      1 + actor_random(actor, actor_random(actor, 2) ? 50 : 900));
     else if (pick(actor, S_IFLNK, &edge))
         actor_unlink(actor, edge);
 }
@@ -311,9 +311,9 @@ static void do_fsync_folder(struct actor *actor)
 enum { ACTIONS = 16 };
 
 static void (*const actions[ACTIONS])(struct actor *actor) = {
-    do_create, do_write, do_truncate, do_punch, do_rename, do_rename_over,
-    do_replace, do_rename_folder, do_link, do_symlink, do_unlink, do_mkdir,
-    do_rmdir, do_xattr, do_fsync, do_fsync_folder,
+    do_create,  do_write,         do_truncate, do_punch,        do_rename, do_rename_over,
+    do_replace, do_rename_folder, do_link,     do_symlink,      do_unlink, do_mkdir,
+    do_rmdir,   do_xattr,         do_fsync,    do_fsync_folder,
 };
 
 /* How often each is done, in the order of `actions`. */

@@ -170,7 +170,7 @@ void world_apply(struct world *world, const struct op *op, unsigned index)
     case OP_LINK:
         add_edge(world, op->new_dir, op->new_name, op->ino);
         change_links(world, world_node(world, op->ino), 1);
-            return;
+        return;
     case OP_UNLINK:
     case OP_RMDIR:
         remove_name(world, world_edge(world, op->dir, op->name));

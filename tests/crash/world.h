@@ -22,8 +22,8 @@ struct node {
     uint64_t target;            /* of a symlink: its hash */
     uint64_t xattrs[OP_XATTRS]; /* hashes of the values; 0: none */
     uint64_t size;
-    unsigned changes;           /* of data */
-    int fd;                     /* the workload's, of a directory; -1 */
+    unsigned changes; /* of data */
+    int fd;           /* the workload's, of a directory; -1 */
 };
 
 struct edge {
