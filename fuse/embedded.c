@@ -72,9 +72,11 @@ static int spawn_target(struct embedded *embedded, const char *image, const char
                         const char *allow, char message[ENCSAN_MESSAGE_BYTES])
 {
     g_autofree char *program = program_find_own("target", "encsan-target");
-    char *argv[] = {program,       "--listen",          "127.0.0.1:0", "--name",      TARGET_NAME,
-                    "--key",       (char *)key_file,    "--allow",     (char *)allow, "--lun",
-                    (char *)image, "--exit-with-stdin", NULL};
+    /* it and we end together: a lease that is left over is nobody's any more */
+    char *argv[] = {program,           "--listen",  "127.0.0.1:0", "--name",
+                    TARGET_NAME,       "--key",     (char *)key_file, "--allow",
+                    (char *)allow,     "--lun",     (char *)image, "--lease-timeout",
+                    "0",               "--exit-with-stdin", NULL};
     struct ends input = {-1, -1}, output = {-1, -1};
     int error = make_pipe(&input, true);
 

@@ -16,7 +16,7 @@
 #include "key.h"
 #include "suite.h"
 
-struct exchange { /* two commands that leave back to back */
+struct exchange { /* one command, or two that leave back to back */
     pthread_mutex_t lock;
     pthread_cond_t ended;
     unsigned pending;
@@ -43,14 +43,19 @@ static void exchanged(struct slot *slot)
     pthread_mutex_unlock(&x->lock);
 }
 
+/* `second` may be NULL. */
 static void exchange(struct session *session, struct slot *first, struct slot *second)
 {
-    struct exchange x = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 2};
+    struct exchange x = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, second ? 2 : 1};
 
-    first->owner = second->owner = &x;
-    first->complete = second->complete = exchanged;
+    first->owner = &x;
+    first->complete = exchanged;
     session_submit(session, first);
-    session_submit(session, second);
+    if (second) {
+        second->owner = &x;
+        second->complete = exchanged;
+        session_submit(session, second);
+    }
     pthread_mutex_lock(&x.lock);
     while (x.pending)
         pthread_cond_wait(&x.ended, &x.lock);
@@ -222,9 +227,9 @@ static int exchange_messages(struct session *session, struct slots *slots, struc
     return 0;
 }
 
-static int make_confirmation(struct sa *sa, struct slot *slot)
+static int make_empty_write(struct sa *sa, uint8_t flags, struct slot *slot)
 {
-    const struct wire_write header = {.operation = WIRE_OP_NONE};
+    const struct wire_write header = {.operation = WIRE_OP_NONE, .flags = flags};
     const struct iovec in = {(void *)&header, sizeof header};
 
     slot->cdb_bytes = WIRE_CDB_BYTES;
@@ -247,7 +252,7 @@ static int confirm(struct session *session, struct slots *slots,
     sync->cdb_bytes = WIRE_CDB_BYTES;
     sync->out = false;
     sync->bytes = WIRE_SYNC_BYTES;
-    if (make_confirmation(result->sa, none) != 0 ||
+    if (make_empty_write(result->sa, 0, none) != 0 ||
         sa_cdb_make(result->sa, WIRE_SEALED_SYNC, 0, sync->cdb) != 0)
         return fail(message, "OpenSSL cannot seal");
     exchange(session, none, sync);
@@ -287,4 +292,15 @@ int handshake_run(struct session *session, const struct handshake_request *reque
     if (slots)
         slots_free(slots);
     return error;
+}
+
+void handshake_release(struct session *session, struct sa *sa)
+{
+    struct slots *slots = slots_new(1);
+
+    if (!slots)
+        return;
+    if (make_empty_write(sa, WIRE_FLAG_RELEASE, slots_get(slots, 0)) == 0)
+        exchange(session, slots_get(slots, 0), NULL);
+    slots_free(slots);
 }

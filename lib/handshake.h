@@ -2,7 +2,8 @@
 /*
  * From a logged-in iSCSI session to a security association that holds the
  * lease: Noise messages 1 and 2 back to back, then an empty SEALED WRITE,
- * which takes the lease, and a receipt, which proves it.
+ * which takes the lease, and a receipt, which proves it. At the end another
+ * empty SEALED WRITE gives the lease back, since a Logout could be forged.
  */
 #ifndef ENCSAN_HANDSHAKE_H
 #define ENCSAN_HANDSHAKE_H
@@ -33,5 +34,9 @@ struct handshake {
 /* Waits. 0, or -1 with a line for the user in `message`. */
 int handshake_run(struct session *session, const struct handshake_request *request,
                   struct handshake *result, char message[ENCSAN_MESSAGE_BYTES]);
+
+/* Gives the lease back, under seal. Waits. Whether it arrived is a hint, and
+ * changes nothing: a lease without a session ends by itself. */
+void handshake_release(struct session *session, struct sa *sa);
 
 #endif

@@ -233,6 +233,22 @@ int nexus_open_others(struct encsan *v)
     return 0;
 }
 
+void nexus_release_lease(struct encsan *v)
+{
+    const struct slot done = {.status = SLOT_GOOD};
+    struct nexus *n;
+
+    volume_lock(v);
+    n = nexus_take(v, 0);
+    volume_unlock(v);
+    if (!n)
+        return;
+    handshake_release(n->session, n->sa);
+    volume_lock(v);
+    nexus_give(n, &done);
+    volume_unlock(v);
+}
+
 void nexus_close_all(struct encsan *v)
 {
     volume_lock(v);

@@ -327,6 +327,10 @@ int encsan_close(struct encsan *v)
     volume_lock(v);
     while (slots_in_use(v))
         pthread_cond_wait(&v->idle, &v->lock);
+    volume_unlock(v);
+    if (!error && !v->info.read_only)
+        nexus_release_lease(v);
+    volume_lock(v);
     v->closing = true;
     pthread_cond_broadcast(&v->tick);
     pthread_cond_broadcast(&v->sessions_changed);

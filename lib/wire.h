@@ -141,6 +141,7 @@ enum wire_operation {
     WIRE_OP_UNMAP = 3,
 };
 #define WIRE_FLAG_FUA 0x01
+#define WIRE_FLAG_RELEASE 0x02 /* with NONE and ordinal 0: the lease is given back */
 
 struct wire_write { /* header of SEALED WRITE, before the data */
     uint8_t operation;

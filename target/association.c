@@ -89,6 +89,8 @@ static uint8_t free_index(struct nexus *nexus)
 
 static const char *intent_name(uint8_t intent)
 {
+    if (intent == WIRE_INTENT_STEAL)
+        return "to write, with steal,";
     return intent == WIRE_INTENT_RO ? "to read" : "to write";
 }
 
@@ -109,7 +111,7 @@ bool association_promote(struct conn *conn, struct association *a)
     if (a->hello.intent == WIRE_INTENT_RESUME && a->grant.state == WIRE_LEASE_HELD)
         return true; /* one more session of a mount that has said so */
     if (a->grant.state == WIRE_LEASE_FENCED)
-        conn_log(conn, a->lun->number, "%s does not get it: another was faster", key);
+        conn_log(conn, a->lun->number, "%s does not get it after all", key);
     else
         conn_log(conn, a->lun->number, "opened %s by %s", intent_name(a->hello.intent), key);
     return true;

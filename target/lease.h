@@ -2,12 +2,21 @@
 /*
  * The lease of a sealed LUN: who may write, which ordinals are where, what is
  * durable (PROTOCOL, sections 3 to 5). All functions may be called by any
- * thread; none but lease_attach and lease_flush waits.
+ * thread; none but lease_attach, lease_release and lease_flush waits.
+ *
+ * The lease itself is
+ *   free     given back, or never taken; readers may share the LUN;
+ *   held     by one mount, with or without sessions. Without any for the time
+ *            of lease-timeout it has ended: it is the holder's until another comes;
+ *   changing hands: nobody's writes are admitted.
  *
  * A write, from lease_claim on, is
  *   waiting    on `waiting`, until everything up to its `after` is durable;
  *   executing  on `executing`: claimed, somebody writes its bytes;
  *   executed or durable, as the ordinals say; or absent (dropped, or failed).
+ *
+ * lease.c: who may; takeovers. claim.c: writes. durable.c: flushes, SYNCs,
+ * receipts. What these three share is in lease_inside.h.
  */
 #ifndef TARGET_LEASE_H
 #define TARGET_LEASE_H
@@ -18,16 +27,10 @@
 
 #include "backend.h"
 #include "sense.h"
+#include "state.h"
 #include "wire.h"
 
 struct lease;
-
-struct lease_holder {
-    uint8_t key[WIRE_KEY_BYTES];
-    uint8_t mount_id[WIRE_ID_BYTES];
-    uint64_t since;   /* Unix time, seconds */
-    char address[64]; /* text, NUL padded */
-};
 
 /* What an SA has of the lease; a member of it. The lease's from attach to detach. */
 struct grant {
@@ -74,8 +77,17 @@ enum lease_verdict {
     LEASE_INVALID, /* ordinal or after */
 };
 
-/* `name` is for the log, and kept. NULL: out of memory or of threads. */
-struct lease *lease_new(const char *name, struct backend *backend);
+struct lease_settings {
+    const char *name;       /* for the log */
+    const char *state_path; /* NULL: nothing outlives this target */
+    bool must_exist;        /* keep a state only where there is one already */
+    uint64_t timeout_us;    /* a lease without a session ends after this */
+};
+
+/* It has been counted as a start when this returns. NULL, with one line for
+ * the user in `message`: the state is damaged, or out of memory, or of threads. */
+struct lease *lease_new(const struct lease_settings *settings, struct backend *backend,
+                        char *message, size_t size);
 /* No grant may be attached any more. */
 void lease_free(struct lease *lease);
 
@@ -84,13 +96,16 @@ void lease_describe(struct lease *lease, const struct wire_hello *hello,
                     const uint8_t key[WIRE_KEY_BYTES], struct wire_welcome *welcome);
 
 /* Takes it as `hello` intends; `generation` is what message 2 said. Sets the
- * grant's state, to FENCED where the lease is not to be had. Waits for the
- * commands of a holder whose sessions have ended, and for a flush. */
+ * grant's state, to FENCED where the lease is not to be had. A lease that
+ * changes hands waits for the commands of its last holder, a flush and its state file. */
 void lease_attach(struct lease *lease, struct grant *grant, const struct wire_hello *hello,
                   uint64_t generation);
 void lease_detach(struct lease *lease, struct grant *grant); /* no command of it is left */
-/* The session takes no commands any more: what waits is dropped, SYNCs are answered. */
+/* The session takes no commands any more: what waits is dropped, SYNCs are
+ * answered. The lease stays held: the end of a session is not authenticated. */
 void lease_end_session(struct lease *lease, const void *session);
+/* Its holder gives it back. False: it is not the grant's, or that cannot be recorded. */
+bool lease_release(struct lease *lease, const struct grant *grant);
 
 bool lease_may_read(struct lease *lease, const struct grant *grant);
 enum lease_verdict lease_claim(struct lease *lease, struct lease_write *write);
@@ -103,5 +118,12 @@ void lease_receipt(struct lease *lease, const struct grant *grant, struct wire_r
 
 /* Makes durable what is executed. A failure is a restart of the LUN. 0 or -errno. */
 int lease_flush(struct lease *lease);
+
+/* For tests and for the log: writes executed, and those of them that had been
+ * executed before in the same boot and generation. */
+struct lease_audit {
+    uint64_t executed, twice;
+};
+struct lease_audit lease_audit(struct lease *lease);
 
 #endif

@@ -100,8 +100,13 @@ static int serve(struct target *target, const struct options *options, int signa
 
 static int run(const struct options *options, char *message, size_t size)
 {
-    struct target target = {.allowed = (const uint8_t(*)[KEY_BYTES])options->allowed,
-                            .allowed_count = options->allowed_count};
+    struct target target = {
+        .allowed = (const uint8_t(*)[KEY_BYTES])options->allowed,
+        .allowed_count = options->allowed_count,
+        .state_folder = options->state_folder,
+        .keeps_no_state = options->exit_with_stdin,
+        .lease_timeout_us = options->lease_timeout_s * UINT64_C(1000000),
+    };
     char last[512] = "";
     int signals = open_signals(message, size), result = -1;
 

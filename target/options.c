@@ -12,6 +12,9 @@
 
 #include "suite.h"
 
+#define LEASE_TIMEOUT_S 30
+#define LEASE_TIMEOUT_MAX_S 86400
+
 static bool fail(char *message, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 static bool fail(char *message, size_t size, const char *format, ...)
@@ -167,6 +170,7 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
 {
     g_auto(GStrv) allow = NULL, luns = NULL, suites = NULL;
     gboolean exit_with_stdin = FALSE;
+    gint lease_timeout = LEASE_TIMEOUT_S;
     const GOptionEntry entries[] = {
         {"listen", 0, 0, G_OPTION_ARG_STRING, &o->listen, "where to listen", "ADDR:PORT"},
         {"name", 0, 0, G_OPTION_ARG_STRING, &o->name, "the target's iSCSI name", "IQN"},
@@ -176,6 +180,10 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
         {"lun", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &luns, "a disk; several times",
          "PATH[,size=N][,access=plain]"},
         {"suite", 0, 0, G_OPTION_ARG_STRING_ARRAY, &suites, "allow 3des or null, too", "NAME"},
+        {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &o->state_folder,
+         "where it keeps who may write to which disk", "FOLDER"},
+        {"lease-timeout", 0, 0, G_OPTION_ARG_INT, &lease_timeout,
+         "for how long a disk is kept for a mount that is cut off", "SECONDS"},
         {"exit-with-stdin", 0, 0, G_OPTION_ARG_NONE, &exit_with_stdin,
          "end when standard input ends", NULL},
         {"version", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, print_version,
@@ -190,6 +198,9 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
     if (!g_option_context_parse(context, argc, argv, &error))
         return fail(message, size, "%s", error->message);
     o->exit_with_stdin = exit_with_stdin;
+    if (lease_timeout < 0 || lease_timeout > LEASE_TIMEOUT_MAX_S)
+        return fail(message, size, "--lease-timeout: 0 to %d seconds", LEASE_TIMEOUT_MAX_S);
+    o->lease_timeout_s = (unsigned)lease_timeout;
     if (*argc > 1)
         return fail(message, size, "%s: not an option", (*argv)[1]);
     if (!o->key_file)
@@ -209,4 +220,5 @@ void options_free(struct options *o)
     g_free(o->listen);
     g_free(o->name);
     g_free(o->key_file);
+    g_free(o->state_folder);
 }

@@ -16,6 +16,8 @@ struct options {
     unsigned suites;
     struct lun_settings *luns;
     unsigned lun_count;
+    char *state_folder; /* NULL: beside each disk */
+    unsigned lease_timeout_s;
     bool exit_with_stdin;
 };
 

@@ -33,6 +33,28 @@ bool ordinals_is_executed(const struct ordinals *o, uint64_t ordinal)
     return ordinal <= o->highest && (o->ring[ordinal % WIRE_ORDINAL_WINDOW / 8] & bit_of(ordinal));
 }
 
+static void settle_executed(struct ordinals *o)
+{
+    while (o->executed < o->highest && (*byte_of(o, o->executed + 1) & bit_of(o->executed + 1))) {
+        o->executed++;
+        *byte_of(o, o->executed) &= (uint8_t)~bit_of(o->executed);
+    }
+}
+
+void ordinals_settle(struct ordinals *o, uint64_t base)
+{
+    if (base <= o->durable)
+        return;
+    if (base >= o->highest) {
+        ordinals_start(o, base);
+        return;
+    }
+    for (; o->executed < base; o->executed++)
+        *byte_of(o, o->executed + 1) &= (uint8_t)~bit_of(o->executed + 1);
+    settle_executed(o);
+    o->durable = o->receipted = base;
+}
+
 static void remove_failure(struct ordinals *o, uint64_t ordinal)
 {
     unsigned i = 0;
@@ -51,10 +73,7 @@ void ordinals_execute(struct ordinals *o, uint64_t ordinal)
     *byte_of(o, ordinal) |= bit_of(ordinal);
     if (ordinal > o->highest)
         o->highest = ordinal;
-    while (o->executed < o->highest && (*byte_of(o, o->executed + 1) & bit_of(o->executed + 1))) {
-        o->executed++;
-        *byte_of(o, o->executed) &= (uint8_t)~bit_of(o->executed);
-    }
+    settle_executed(o);
 }
 
 void ordinals_fail(struct ordinals *o, uint64_t ordinal, struct sense sense)
@@ -85,7 +104,7 @@ void ordinals_forget(struct ordinals *o)
     memset(o->ring, 0, sizeof o->ring);
 }
 
-void ordinals_receipt(struct ordinals *o, struct wire_receipt *receipt)
+void ordinals_receipt(const struct ordinals *o, struct wire_receipt *receipt)
 {
     uint64_t bits = o->highest - o->executed;
 
@@ -100,5 +119,4 @@ void ordinals_receipt(struct ordinals *o, struct wire_receipt *receipt)
         receipt->failed_asc = o->failures[0].sense.asc;
         receipt->failed_ascq = o->failures[0].sense.ascq;
     }
-    o->receipted = o->durable;
 }

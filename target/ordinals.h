@@ -32,6 +32,8 @@ struct ordinals {
 
 /* Everything up to `base` is settled, nothing else is known. */
 void ordinals_start(struct ordinals *o, uint64_t base);
+/* The same for a base that the holder names later: nothing above it is touched. */
+void ordinals_settle(struct ordinals *o, uint64_t base);
 bool ordinals_in_window(const struct ordinals *o, uint64_t ordinal);
 bool ordinals_is_executed(const struct ordinals *o, uint64_t ordinal);
 void ordinals_execute(struct ordinals *o, uint64_t ordinal);
@@ -40,6 +42,6 @@ void ordinals_flushed(struct ordinals *o, uint64_t mark);
 /* After a failed flush: what is executed and not durable is as if it had never come. */
 void ordinals_forget(struct ordinals *o);
 /* Fills in durable, executed, bitmap and failure. */
-void ordinals_receipt(struct ordinals *o, struct wire_receipt *receipt);
+void ordinals_receipt(const struct ordinals *o, struct wire_receipt *receipt);
 
 #endif

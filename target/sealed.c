@@ -166,6 +166,7 @@ static bool parse(struct task *task)
 
     task->operation = header->operation;
     task->fua = header->flags & WIRE_FLAG_FUA;
+    task->release = header->flags & WIRE_FLAG_RELEASE;
     task->blocks = wire_get32(header->blocks);
     task->lba = wire_get64(header->lba);
     task->write = (struct lease_write){
@@ -215,15 +216,21 @@ static void claim(struct task *task)
     }
 }
 
-/* Ordinal 0 is none: it only confirms the SA and what it intends. */
+/* Ordinal 0 is none: it confirms the SA and what it intends, or gives the lease back. */
 static void confirm(struct task *task)
 {
-    if (task->operation != WIRE_OP_NONE)
+    struct lease *lease = task->lun->lease;
+    const struct grant *grant = &task->association->grant;
+    bool granted;
+
+    if (task->operation != WIRE_OP_NONE) {
         task_check(task, SENSE_INVALID_FIELD_IN_LIST);
-    else if (!lease_may_read(task->lun->lease, &task->association->grant))
-        task_check(task, SENSE_ACCESS_DENIED);
-    else
-        task_good(task);
+        return;
+    }
+    granted = task->release ? lease_release(lease, grant) : lease_may_read(lease, grant);
+    if (granted && task->release)
+        conn_log(task->conn, task->lun_number, "given back");
+    answer(task, granted ? SENSE_NONE : SENSE_ACCESS_DENIED);
 }
 
 void sealed_write(struct task *task)

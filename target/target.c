@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <glib.h>
 #include <openssl/crypto.h>
@@ -24,13 +25,46 @@ static void make_id(const struct target *target, struct lun *lun)
     lun->id[0] = (uint8_t)(0x30 | (lun->id[0] & 0x0F));
 }
 
+/* A disk that is made now has nothing to do with one that was there before. */
+static int forget_state(const struct lun_settings *settings, const char *path, char *message,
+                        size_t size)
+{
+    int error = 0;
+
+    if (settings->bytes > 0 && access(settings->path, F_OK) != 0 && errno == ENOENT)
+        error = state_remove(path);
+    if (error)
+        snprintf(message, size, "%s: %s", path, strerror(-error));
+    return error;
+}
+
+static int open_lease(const struct target *target, struct lun *lun, const char *path, char *message,
+                      size_t size)
+{
+    g_autofree char *name = g_strdup_printf("LUN %u", lun->number);
+    const struct lease_settings settings = {
+        .name = name,
+        .state_path = path,
+        .must_exist = target->keeps_no_state,
+        .timeout_us = target->lease_timeout_us,
+    };
+
+    lun->lease = lease_new(&settings, lun->backend, message, size);
+    return lun->lease ? 0 : -1;
+}
+
 static int open_lun(struct target *target, struct lun *lun, const struct lun_settings *settings,
                     char *message, size_t size)
 {
-    char name[16];
+    g_autofree char *state = NULL;
 
     lun->sealed = !settings->plain;
     lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : PLAIN_BLOCK_BYTES;
+    if (lun->sealed) {
+        state = state_path(settings->path, target->state_folder, message, size);
+        if (!state || forget_state(settings, state, message, size) != 0)
+            return -1;
+    }
     lun->backend = backend_file_open(settings->path, settings->bytes, message, size);
     if (!lun->backend)
         return -1;
@@ -41,13 +75,7 @@ static int open_lun(struct target *target, struct lun *lun, const struct lun_set
         return -1;
     }
     make_id(target, lun);
-    if (!lun->sealed)
-        return 0;
-    snprintf(name, sizeof name, "LUN %u", lun->number);
-    lun->lease = lease_new(name, lun->backend);
-    if (!lun->lease)
-        snprintf(message, size, "%s: out of memory or threads", settings->path);
-    return lun->lease ? 0 : -1;
+    return lun->sealed ? open_lease(target, lun, state, message, size) : 0;
 }
 
 int target_open_luns(struct target *target, const struct lun_settings *settings, unsigned count,

@@ -65,7 +65,7 @@ struct task {
     struct association *association;
     uint64_t field;
     uint8_t operation;
-    bool fua;
+    bool fua, release;
     uint64_t lba, blocks;
     struct lease_write write;
     struct lease_sync sync;

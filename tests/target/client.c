@@ -6,6 +6,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,7 +16,7 @@
 #define IQN "iqn.2026-11.org.encsan:test-target"
 #define LUN 1
 
-static uint8_t target_key[KEY_BYTES], keys[2][KEY_BYTES];
+static uint8_t target_key[KEY_BYTES], keys[3][KEY_BYTES];
 
 /* ---- the target ---- */
 
@@ -40,42 +41,36 @@ static char *read_line(int fd)
     return g_strdup(line);
 }
 
-void target_start(struct target *t)
+/* An assertion that fails must not leave a target behind. */
+static void die_with_us(gpointer unused)
 {
-    g_autofree char *allow = NULL, *sealed = NULL, *plain = NULL, *line = NULL, *second = NULL;
-    char message[512] = "";
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static void spawn(struct target *t, const char *const *argv)
+{
     GError *error = NULL;
 
-    g_assert_cmpint(key_generate(target_key), ==, 0);
-    g_assert_cmpint(key_generate(keys[ALICE]), ==, 0);
-    g_assert_cmpint(key_generate(keys[MALLORY]), ==, 0);
-    t->folder = g_dir_make_tmp("encsan-target-XXXXXX", &error);
-    g_assert_no_error(error);
-    t->key_file = g_build_filename(t->folder, "key", NULL);
-    t->disk = g_build_filename(t->folder, "disk", NULL);
-    t->plain = g_build_filename(t->folder, "plain", NULL);
-    g_assert_cmpint(key_save(t->key_file, target_key, message, sizeof message), ==, 0);
-    allow = public_text(keys[ALICE]);
-    sealed = g_strdup_printf("%s,size=%u", t->disk, DISK_BYTES);
-    plain = g_strdup_printf("%s,access=plain,size=4M", t->plain);
-    char *argv[] = {(char *)g_getenv("ENCSAN_TARGET"),
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--name",
-                    IQN,
-                    "--key",
-                    t->key_file,
-                    "--allow",
-                    allow,
-                    "--lun",
-                    sealed,
-                    "--lun",
-                    plain,
-                    NULL};
     g_assert_nonnull(argv[0]);
-    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &t->pid, NULL,
-                             &t->out, NULL, &error);
+    g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, die_with_us,
+                             NULL, &t->pid, NULL, &t->out, NULL, &error);
     g_assert_no_error(error);
+}
+
+void target_run(struct target *t, const char *const *arguments)
+{
+    g_autofree char *alice = public_text(keys[ALICE]), *bob = public_text(keys[BOB]);
+    g_autofree char *sealed = g_strdup_printf("%s,size=%u", t->disk, DISK_BYTES);
+    g_autofree char *plain = g_strdup_printf("%s,access=plain,size=4M", t->plain);
+    g_autofree char *line = NULL, *second = NULL;
+    const char *argv[32] = {g_getenv("ENCSAN_TARGET"), "--listen", "127.0.0.1:0", "--name", IQN,
+                            "--key", t->key_file, "--allow", alice, "--allow", bob, "--lun", sealed,
+                            "--lun", plain};
+    unsigned argc = 15;
+
+    for (; arguments && *arguments && argc < G_N_ELEMENTS(argv) - 1; arguments++)
+        argv[argc++] = *arguments;
+    spawn(t, argv);
     line = read_line(t->out);
     second = read_line(t->out);
     g_assert_true(g_str_has_prefix(line, "iscsi://127.0.0.1:"));
@@ -84,24 +79,49 @@ void target_start(struct target *t)
     t->portal = g_strndup(line + strlen("iscsi://"), strcspn(line + strlen("iscsi://"), "/"));
 }
 
-void target_stop(struct target *t)
+void target_end(struct target *t, int signal)
 {
     int status;
 
-    kill(t->pid, SIGTERM);
+    g_assert_cmpint(kill(t->pid, signal), ==, 0);
     g_assert_cmpint(waitpid(t->pid, &status, 0), ==, t->pid);
-    g_assert_cmpint(status, ==, 0);
+    g_assert_cmpint(status, ==, signal == SIGTERM ? 0 : signal); /* as wait(2) encodes it */
     close(t->out);
+    g_clear_pointer(&t->url, g_free);
+    g_clear_pointer(&t->portal, g_free);
+}
+
+void target_start(struct target *t)
+{
+    char message[512] = "";
+    GError *error = NULL;
+
+    g_assert_cmpint(key_generate(target_key), ==, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++)
+        g_assert_cmpint(key_generate(keys[i]), ==, 0);
+    t->folder = g_dir_make_tmp("encsan-target-XXXXXX", &error);
+    g_assert_no_error(error);
+    t->key_file = g_build_filename(t->folder, "key", NULL);
+    t->disk = g_build_filename(t->folder, "disk", NULL);
+    t->state = g_strconcat(t->disk, ".encsan-state", NULL);
+    t->plain = g_build_filename(t->folder, "plain", NULL);
+    g_assert_cmpint(key_save(t->key_file, target_key, message, sizeof message), ==, 0);
+    target_run(t, NULL);
+}
+
+void target_stop(struct target *t)
+{
+    target_end(t, SIGTERM);
     g_unlink(t->disk);
+    g_unlink(t->state);
     g_unlink(t->plain);
     g_unlink(t->key_file);
-    g_rmdir(t->folder);
+    g_assert_cmpint(g_rmdir(t->folder), ==, 0); /* nothing else is in it */
     g_free(t->folder);
     g_free(t->disk);
+    g_free(t->state);
     g_free(t->plain);
     g_free(t->key_file);
-    g_free(t->url);
-    g_free(t->portal);
 }
 
 void target_peek(const struct target *t, uint64_t block, uint8_t out[BLOCK])
@@ -130,13 +150,30 @@ struct client *client_open(const struct target *t)
     return c;
 }
 
-void client_close(struct client *c)
+struct client *client_again(const struct target *t, const struct client *c)
 {
-    iscsi_logout_sync(c->iscsi);
+    struct client *again = client_open(t);
+
+    memcpy(again->mount_id, c->mount_id, WIRE_ID_BYTES);
+    return again;
+}
+
+void client_cut(struct client *c)
+{
     iscsi_destroy_context(c->iscsi);
     if (c->sa)
         sa_free(c->sa);
     g_free(c);
+}
+
+void client_close(struct client *c)
+{
+    const struct write release = {.operation = RELEASE};
+
+    if (c->state == WIRE_LEASE_HELD)
+        client_write(c, &release); /* it may have lost it to another */
+    iscsi_logout_sync(c->iscsi);
+    client_cut(c);
 }
 
 static struct status command(struct client *c, const uint8_t *cdb, int cdb_bytes, int direction,
@@ -214,6 +251,8 @@ bool client_handshake(struct client *c, const struct hello *hello)
     wire_put16(payload.suites,
                (uint16_t)(hello->suites ? hello->suites : WIRE_SUITE_BIT(WIRE_SUITE_AES_256_GCM)));
     memcpy(payload.mount_id, c->mount_id, WIRE_ID_BYTES);
+    if (hello->previous)
+        memcpy(payload.previous_mount_id, hello->previous, WIRE_ID_BYTES);
     wire_put64(payload.generation, hello->generation);
     wire_put64(payload.base, hello->base);
     g_assert_cmpint(noise_write(noise, (uint8_t *)&payload, sizeof payload, out), ==, sizeof out);
@@ -236,18 +275,29 @@ bool client_handshake(struct client *c, const struct hello *hello)
     return true;
 }
 
+enum wire_refusal client_take(struct client *c, const struct hello *hello)
+{
+    const struct write none = {.operation = WIRE_OP_NONE};
+    struct wire_receipt receipt;
+    struct status status;
+
+    g_assert_true(client_handshake(c, hello));
+    if (c->welcome.refusal != WIRE_ACCEPTED)
+        return c->welcome.refusal;
+    status = client_write(c, &none);
+    g_assert_true(client_sync(c, 0, &receipt));
+    c->state = receipt.lease_state;
+    c->generation = wire_get64(receipt.generation);
+    g_assert_cmpint(status.code == SCSI_STATUS_GOOD, ==, c->state != WIRE_LEASE_FENCED);
+    return c->state == WIRE_LEASE_FENCED ? WIRE_REFUSED_HELD : WIRE_ACCEPTED;
+}
+
 void client_attach(struct client *c, enum wire_intent intent, uint64_t generation)
 {
     const struct hello hello = {.intent = intent, .generation = generation};
-    struct wire_receipt receipt;
 
-    g_assert_true(client_handshake(c, &hello));
-    g_assert_cmpint(c->welcome.refusal, ==, WIRE_ACCEPTED);
-    g_assert_cmpint(client_write(c, &(struct write){.operation = WIRE_OP_NONE}).code, ==,
-                    SCSI_STATUS_GOOD);
-    g_assert_true(client_sync(c, 0, &receipt));
-    g_assert_cmpint(receipt.lease_state, ==,
-                    intent == WIRE_INTENT_RO ? WIRE_LEASE_SHARED : WIRE_LEASE_HELD);
+    g_assert_cmpint(client_take(c, &hello), ==, WIRE_ACCEPTED);
+    g_assert_cmpint(c->state, ==, intent == WIRE_INTENT_RO ? WIRE_LEASE_SHARED : WIRE_LEASE_HELD);
 }
 
 /* ---- sealed commands ---- */
@@ -257,7 +307,8 @@ size_t client_seal(struct client *c, const struct write *w, uint8_t cdb[WIRE_CDB
 {
     size_t bytes = w->operation == WIRE_OP_WRITE ? w->blocks * BLOCK : 0;
     g_autofree uint8_t *data = g_malloc(bytes + 1);
-    struct wire_write header = {.operation = (uint8_t)w->operation};
+    struct wire_write header = {.operation = (uint8_t)w->operation,
+                                .flags = (uint8_t)(w->operation >> 8)};
     const struct iovec in[2] = {{&header, sizeof header}, {data, bytes}};
 
     memset(data, w->fill, bytes);

@@ -18,26 +18,37 @@
 #define ACCESS_DENIED 0x072002 /* key, ASC, ASCQ */
 
 struct target {
-    char *folder, *disk, *plain, *key_file, *url, *portal;
+    char *folder, *disk, *state, *plain, *key_file, *url, *portal;
     GPid pid;
     int out;
 };
 /* LUN 1 is sealed, LUN 2 plain. */
 void target_start(struct target *t);
 void target_stop(struct target *t);
+/* In between, any number of times: it ends by this signal, and is started
+ * again, on another port, with these arguments besides (NULL: none). */
+void target_end(struct target *t, int signal);
+void target_run(struct target *t, const char *const *arguments);
 /* Bytes of the sealed LUN as they are in its file. */
 void target_peek(const struct target *t, uint64_t block, uint8_t out[BLOCK]);
 
-enum who { ALICE, MALLORY }; /* Mallory's key is not allowed */
+enum who { ALICE, BOB, MALLORY }; /* Mallory's key is not allowed */
 
 struct client { /* a session on LUN 1 */
     struct iscsi_context *iscsi;
     struct sa *sa;
     uint8_t mount_id[WIRE_ID_BYTES];
     struct wire_welcome welcome;
+    enum wire_lease_state state; /* as client_attach got it */
+    uint64_t generation;
 };
 struct client *client_open(const struct target *t);
+/* As encsanfs ends: a lease to write is given back. */
 void client_close(struct client *c);
+/* As a crash ends it. */
+void client_cut(struct client *c);
+/* Another session of the same mount. */
+struct client *client_again(const struct target *t, const struct client *c);
 
 struct status {
     int code;  /* SCSI status; SCSI_STATUS_ERROR: the session is lost */
@@ -55,11 +66,15 @@ struct hello {
     unsigned suites;   /* 0: aes-256-gcm */
     enum wire_intent intent;
     uint64_t generation, base;
+    const uint8_t *previous; /* mount id; NULL: none */
 };
 /* Both messages: sets welcome and, where it is no refusal, a new sa; an older
  * one is left to the caller. False: message 1 was refused by SCSI alone. */
 bool client_handshake(struct client *c, const struct hello *hello);
-/* The same, must be accepted, and the lease is taken. */
+/* The same; and the lease is taken, if it is to be had. The refusal, or
+ * WIRE_REFUSED_HELD where another was faster. */
+enum wire_refusal client_take(struct client *c, const struct hello *hello);
+/* The same as ALICE, and it has to be had. */
 void client_attach(struct client *c, enum wire_intent intent, uint64_t generation);
 
 struct write {
@@ -67,6 +82,8 @@ struct write {
     uint64_t lba, blocks, ordinal, after;
     uint8_t fill; /* every byte */
 };
+/* As an operation: gives the lease back. */
+#define RELEASE ((enum wire_operation)(WIRE_FLAG_RELEASE << 8))
 /* Seals it, for client_out. Returns its bytes. */
 size_t client_seal(struct client *c, const struct write *w, uint8_t cdb[WIRE_CDB_BYTES],
                    uint8_t *out);

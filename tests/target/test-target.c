@@ -285,7 +285,7 @@ static void test_refusals(struct fixture *f, gconstpointer unused)
          WIRE_REFUSED_SUITE},
         {{.intent = WIRE_INTENT_ACQUIRE}, WIRE_REFUSED_HELD},
         {{.intent = WIRE_INTENT_RO}, WIRE_REFUSED_HELD},
-        {{.intent = WIRE_INTENT_STEAL, .generation = 1}, WIRE_REFUSED_HELD},
+        {{.intent = WIRE_INTENT_STEAL, .generation = 2}, WIRE_REFUSED_GENERATION},
         {{.intent = WIRE_INTENT_RESUME, .generation = 1}, WIRE_REFUSED_GENERATION},
     };
     const struct hello wrong_target = {.wrong_target = true, .intent = WIRE_INTENT_ACQUIRE};
@@ -352,13 +352,12 @@ static void test_next_holder(struct fixture *f, gconstpointer unused)
 
 static void test_resume(struct fixture *f, gconstpointer unused)
 {
-    struct client *again = client_open(&f->target);
+    struct client *again = client_again(&f->target, f->c);
     struct wire_receipt receipt;
 
-    memcpy(again->mount_id, f->c->mount_id, WIRE_ID_BYTES);
     write_ok(f->c, 1, 1, 0, 1);
     write_ok(f->c, 3, 3, 2, 3);
-    client_close(f->c);
+    client_cut(f->c);
     f->c = again;
     client_attach(again, WIRE_INTENT_RESUME, 1);
     receipt = sync_ok(again, 1);
