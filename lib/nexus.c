@@ -196,7 +196,7 @@ static void connect_once(struct nexus *n)
     }
     if (error == 0)
         volume_fail(v, -EIO, "another volume answers where ours was");
-    else if (!n->complained)
+    else if (!n->complained && !v->closing) /* else it is refused what we have given back */
         volume_log(v, "session %u cannot be opened, tried again: %s", n->number, message);
     n->complained = true;
     disconnect(n);
@@ -218,6 +218,8 @@ static void *nexus_thread(void *arg)
         else
             pthread_cond_wait(&v->sessions_changed, &v->lock);
     }
+    while (n->busy > 0) /* with giving the lease back */
+        pthread_cond_wait(&v->sessions_changed, &v->lock);
     disconnect(n);
     volume_unlock(v);
     return NULL;
@@ -233,20 +235,14 @@ int nexus_open_others(struct encsan *v)
     return 0;
 }
 
-void nexus_release_lease(struct encsan *v)
+void nexus_release_lease(struct nexus *n)
 {
     const struct slot done = {.status = SLOT_GOOD};
-    struct nexus *n;
 
-    volume_lock(v);
-    n = nexus_take(v, 0);
-    volume_unlock(v);
-    if (!n)
-        return;
     handshake_release(n->session, n->sa);
-    volume_lock(v);
+    volume_lock(n->volume);
     nexus_give(n, &done);
-    volume_unlock(v);
+    volume_unlock(n->volume);
 }
 
 void nexus_close_all(struct encsan *v)
@@ -307,6 +303,6 @@ void nexus_give(struct nexus *n, const struct slot *slot)
     n->pending_bytes -= slot->bytes;
     if (slot->status == SLOT_LOST && n->state == NEXUS_LIVE)
         end_life(n); /* `lost` is about to say why */
-    if (n->busy == 0 && n->state == NEXUS_LOST)
+    if (n->busy == 0 && (n->state == NEXUS_LOST || v->closing))
         pthread_cond_broadcast(&v->sessions_changed);
 }

@@ -45,8 +45,9 @@ int nexus_open_first(struct encsan *v, const struct encsan_options *options,
                      char message[ENCSAN_MESSAGE_BYTES]);
 /* Opens the others, in the background. Without the lock. 0, or -1: no thread. */
 int nexus_open_others(struct encsan *v);
-/* Gives the lease back, where there still is a session. Everything is durable. Without the lock. */
-void nexus_release_lease(struct encsan *v);
+/* Gives the lease back, and with it the nexus, taken when the volume began to
+ * close. Everything is durable. Without the lock. */
+void nexus_release_lease(struct nexus *n);
 /* Logs out of all. The volume is closing and nothing is busy. Without the lock. */
 void nexus_close_all(struct encsan *v);
 

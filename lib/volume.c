@@ -323,19 +323,19 @@ static bool slots_in_use(const struct encsan *v)
 int encsan_close(struct encsan *v)
 {
     int error = v->info.read_only ? 0 : encsan_flush(v);
+    struct nexus *last;
 
     volume_lock(v);
     while (slots_in_use(v))
         pthread_cond_wait(&v->idle, &v->lock);
-    volume_unlock(v);
-    if (!error && !v->info.read_only)
-        nexus_release_lease(v);
-    volume_lock(v);
+    last = error || v->info.read_only ? NULL : nexus_take(v, 0);
     v->closing = true;
     pthread_cond_broadcast(&v->tick);
     pthread_cond_broadcast(&v->sessions_changed);
     volume_unlock(v);
     pthread_join(v->ticker, NULL);
+    if (last)
+        nexus_release_lease(last);
     volume_free(v);
     return error;
 }

@@ -50,10 +50,10 @@ static enum lease_verdict judge(struct lease *l, struct lease_write *w, struct d
 {
     struct lease_write *other;
 
-    if (w->grant->state == WIRE_LEASE_SHARED)
-        return LEASE_READ_ONLY;
     if (!lease_admits(l, w->grant) || !w->grant->live)
         return LEASE_FENCED;
+    if (w->grant->state == WIRE_LEASE_SHARED)
+        return LEASE_READ_ONLY;
     if (!ordinals_in_window(&l->ordinals, w->ordinal) || w->after >= w->ordinal)
         return LEASE_INVALID;
     if (ordinals_is_executed(&l->ordinals, w->ordinal))

@@ -180,15 +180,15 @@ static void drain(struct lease *l)
     pthread_mutex_lock(&l->lock);
 }
 
-static void log_takeover(const struct lease *l)
+static void log_takeover(const struct lease *l, const struct state *last)
 {
     char key[KEY_TEXT_BYTES];
 
-    if (!l->state.held)
+    if (!last->held)
         return;
-    key_to_text(l->state.holder.key, key);
+    key_to_text(last->holder.key, key);
     log_line("%s: taken from %s at %.64s (generation %" PRIu64 ")", l->name, key,
-             l->state.holder.address, l->state.generation);
+             last->holder.address, last->generation);
 }
 
 /* Lets go of the lock meanwhile. */
@@ -196,14 +196,14 @@ static void take_over(struct lease *l, struct grant *g, const struct wire_hello 
                       struct due *due)
 {
     bool writes = hello->intent != WIRE_INTENT_RO;
-    struct state next = l->state;
+    const struct state last = l->state;
+    struct state next = last;
 
     next.held = writes;
     if (writes) {
         next.generation++;
         next.holder = g->who;
     }
-    log_takeover(l);
     change_begin(l, due);
     drain(l);
     if (change_record(l, &next)) {
@@ -212,6 +212,7 @@ static void take_over(struct lease *l, struct grant *g, const struct wire_hello 
             ordinals_start(&l->ordinals, wire_get64(hello->base));
         g->state = writes ? WIRE_LEASE_HELD : WIRE_LEASE_SHARED;
         g->generation = next.generation;
+        log_takeover(l, &last);
     }
     change_end(l, due);
 }
@@ -326,7 +327,7 @@ static void log_holder(const struct lease *l)
 {
     char key[KEY_TEXT_BYTES];
 
-    if (!l->state.held)
+    if (!l->state.held || l->timeout_us == 0)
         return;
     key_to_text(l->state.holder.key, key);
     log_line("%s: held by %s at %.64s, which alone may come for %" PRIu64 " s", l->name, key,
