@@ -344,6 +344,18 @@ void conn_run(struct conn *conn)
         conn_log(conn, 0, "session ended");
 }
 
+/* RFC 7143, 11.9. Where memory is missing it has to do without. */
+void conn_ask_to_leave(struct conn *conn, uint16_t seconds)
+{
+    struct response *r = conn_response(conn, PDU_ASYNC_MESSAGE, PDU_NO_TAG, 0);
+
+    if (!r)
+        return;
+    r->bhs[BHS_ASYNC_EVENT] = PDU_EVENT_LOGOUT;
+    wire_put16(r->bhs + BHS_PARAMETER_3, seconds);
+    conn_send(conn, r);
+}
+
 void conn_end(struct conn *conn)
 {
     atomic_store(&conn->ending, true);

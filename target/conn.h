@@ -64,7 +64,9 @@ struct conn *conn_new(struct target *target, struct portal *portal, int fd, cons
                       const char *local);
 void conn_run(struct conn *conn); /* serves until the end */
 void conn_free(struct conn *conn);
-void conn_end(struct conn *conn); /* any thread: it is to end soon */
+/* Any thread: */
+void conn_ask_to_leave(struct conn *conn, uint16_t seconds); /* the initiator is to log out */
+void conn_end(struct conn *conn);                            /* it is to end soon */
 
 /* ---- for those who read PDUs; false: the connection ends ---- */
 bool conn_read(struct conn *conn, void *buf, uint32_t bytes);

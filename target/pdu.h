@@ -28,6 +28,7 @@ enum pdu_opcode {
     PDU_DATA_IN = 0x25,
     PDU_LOGOUT_RESPONSE = 0x26,
     PDU_R2T = 0x31,
+    PDU_ASYNC_MESSAGE = 0x32,
     PDU_REJECT = 0x3F,
 };
 #define PDU_OPCODE_MASK 0x3F
@@ -52,7 +53,9 @@ enum { /* offsets */
        BHS_CDB = 32,
        BHS_EXP_DATA_SN = 36, /* SCSI Response */
        BHS_DATA_SN = 36,     /* also R2TSN */
+       BHS_ASYNC_EVENT = 36,
        BHS_BUFFER_OFFSET = 40,
+       BHS_PARAMETER_3 = 42, /* Asynchronous Message */
        BHS_RESIDUAL = 44,
        BHS_DESIRED_LENGTH = 44, /* R2T */
 };
@@ -68,6 +71,8 @@ enum { /* offsets */
 /* Login, Text */
 #define PDU_TRANSIT 0x80
 #define PDU_CONTINUE 0x40
+
+#define PDU_EVENT_LOGOUT 1 /* Asynchronous Message: the target requests a Logout */
 
 enum pdu_reject {
     PDU_REJECT_PROTOCOL_ERROR = 0x04,

@@ -23,7 +23,8 @@
 
 #define CONNECTIONS_MAX 256
 #define BACKLOG 64
-#define END_US 10000000 /* then connections are cut */
+#define LEAVE_S 2      /* for initiators to log out */
+#define END_US 10000000 /* for what executes; then connections are cut */
 #define END_FDS_MAX 4
 #define ACCEPT_PAUSE_MS 100 /* when there are no file descriptors left */
 
@@ -278,16 +279,28 @@ uint16_t portal_logged_in(struct conn *conn)
     return tsih;
 }
 
+/* Lock held. */
+static void wait_until_left(struct portal *portal, uint64_t deadline_us)
+{
+    while (portal->count > 0 && now_us() < deadline_us)
+        cond_wait_until(&portal->left, &portal->lock, deadline_us);
+}
+
+/* First they are asked to go, then nothing more is read, then they are cut. */
 static void end_connections(struct portal *portal)
 {
-    uint64_t deadline = now_us() + END_US;
     struct conn *conn;
 
     pthread_mutex_lock(&portal->lock);
     TAILQ_FOREACH(conn, &portal->conns, link)
+    if (conn->logged_in)
+        conn_ask_to_leave(conn, LEAVE_S);
+    else
+        conn_end(conn);
+    wait_until_left(portal, now_us() + LEAVE_S * UINT64_C(1000000));
+    TAILQ_FOREACH(conn, &portal->conns, link)
     conn_end(conn);
-    while (portal->count > 0 && now_us() < deadline)
-        cond_wait_until(&portal->left, &portal->lock, deadline);
+    wait_until_left(portal, now_us() + END_US);
     TAILQ_FOREACH(conn, &portal->conns, link)
     sender_kill(&conn->sender);
     while (portal->count > 0)
