@@ -36,6 +36,11 @@ enum who { ALICE, BOB, MALLORY }; /* Mallory's key is not allowed */
 
 struct client { /* a session on LUN 1 */
     struct iscsi_context *iscsi;
+    /* what it waits for; libiscsi may still look at it when the session is lost */
+    struct scsi_task *task;
+    struct scsi_iovec iov;
+    bool finished;
+    int status;
     struct sa *sa;
     uint8_t mount_id[WIRE_ID_BYTES];
     struct wire_welcome welcome;
@@ -43,6 +48,7 @@ struct client { /* a session on LUN 1 */
     uint64_t generation;
 };
 struct client *client_open(const struct target *t);
+struct client *client_try_open(const struct target *t); /* NULL: nobody is there */
 /* As encsanfs ends: a lease to write is given back. */
 void client_close(struct client *c);
 /* As a crash ends it. */
@@ -69,10 +75,12 @@ struct hello {
     const uint8_t *previous; /* mount id; NULL: none */
 };
 /* Both messages: sets welcome and, where it is no refusal, a new sa; an older
- * one is left to the caller. False: message 1 was refused by SCSI alone. */
+ * one is left to the caller. False: message 1 was refused by SCSI alone, or
+ * the session is lost. */
 bool client_handshake(struct client *c, const struct hello *hello);
 /* The same; and the lease is taken, if it is to be had. The refusal, or
- * WIRE_REFUSED_HELD where another was faster. */
+ * WIRE_REFUSED_HELD where another was faster, or LOST. */
+#define LOST ((enum wire_refusal)255) /* the session */
 enum wire_refusal client_take(struct client *c, const struct hello *hello);
 /* The same as ALICE, and it has to be had. */
 void client_attach(struct client *c, enum wire_intent intent, uint64_t generation);
