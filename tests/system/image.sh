@@ -15,6 +15,7 @@ DISK=$FAST/image
 check_disk
 kernel_mount
 compare "$T/tree" "$T/loop/tree"
+[ "$(ls "$FAST")" = image ] || fail "something is left beside the image: $(ls "$FAST")"
 kernel_umount
 say "a second mount of the same image is refused"
 "$ENCSANFS" "$FAST/image" "$M"

@@ -26,3 +26,21 @@ say "free again"
 [ "$(tr '\n' ' ' <"$T/second/file")" = "first more " ] || fail "the file"
 "$ENCSAN" umount "$T/second"
 check_disk
+say "a mount that was killed keeps it, over a restart of the target too"
+mnt_logged
+echo kept >"$M/kept"
+sync "$M/kept"
+kill -9 "$FS_PID"
+wait "$FS_PID" || :
+umount -l "$M" 2>/dev/null || :
+gone encsanfs
+stop_target
+run_target --allow "$PUBLIC" --allow "$other" --lun "$DISK" --lease-timeout 86400
+refused 1 "in use by $PUBLIC" "$ENCSANFS" "$URL" "$T/second" -o "key=$T/other.key,target_key=$TARGET_KEY"
+say "its user's next mount need not wait"
+mnt 2>"$T/mnt.err"
+[ "$(cat "$M/kept")" = kept ] || fail "the file"
+umnt
+"$ENCSANFS" "$URL" "$T/second" -o "key=$T/other.key,target_key=$TARGET_KEY"
+"$ENCSAN" umount "$T/second"
+check_disk

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# encsan-target: its file is made sparse and kept, its data lasts, it ends on SIGTERM and with its standard input.
+# encsan-target: its file is made sparse and kept, its data lasts, it ends on SIGTERM and with its standard input; state files.
 . "$(dirname "$0")/common.sh"
 
 start_target 5G
@@ -34,12 +34,23 @@ kill -0 $! || fail "it ended too early"
 exec 3>&-
 wait $! || fail "exit status $?"
 gone encsan-target
+say "--state-dir"
+run_target --allow "$PUBLIC" --lun "$DISK" --state-dir "$T/states"
+[ "$(ls "$T/states")" = "$(echo "$DISK" | sed 's,/,%2F,g').encsan-state" ] || fail "$(ls "$T/states")"
+stop_target
 say "what it cannot serve"
 start="--listen 127.0.0.1:0 --name $IQN --allow $PUBLIC"
 # shellcheck disable=SC2086
 refused 1 "$T/no.key" "$ENCSAN_TARGET" $start --key "$T/no.key" --lun "$DISK"
 # shellcheck disable=SC2086
 refused 1 "$T/nothing" "$ENCSAN_TARGET" $start --key "$T/target.key" --lun "$T/nothing"
+cp "$DISK.encsan-state" "$T/state"
+printf x | dd of="$DISK.encsan-state" bs=1 seek=100 conv=notrunc status=none
+# shellcheck disable=SC2086
+refused 1 "$DISK.encsan-state.*damaged" "$ENCSAN_TARGET" $start --key "$T/target.key" --lun "$DISK"
+cp "$T/state" "$DISK.encsan-state"
+# shellcheck disable=SC2086
+refused 2 "lease-timeout" "$ENCSAN_TARGET" $start --key "$T/target.key" --lun "$DISK" --lease-timeout -1
 start_target 5G
 refused 1 "127.0.0.1:$PORT" "$ENCSAN_TARGET" --listen "127.0.0.1:$PORT" --name "$IQN" --key "$T/target.key" \
     --allow "$PUBLIC" --lun "$FAST/other,size=1G"
