@@ -160,6 +160,15 @@ static int wait_finished(struct client *c)
     return c->status;
 }
 
+static bool log_in(struct client *c, const char *portal)
+{
+    if (iscsi_connect_async(c->iscsi, portal, finished, c) != 0 ||
+        wait_finished(c) != SCSI_STATUS_GOOD)
+        return false;
+    c->finished = false;
+    return iscsi_login_async(c->iscsi, finished, c) == 0 && wait_finished(c) == SCSI_STATUS_GOOD;
+}
+
 struct client *client_try_open(const struct target *t)
 {
     g_autofree char *name = g_strdup_printf("iqn.2026-11.org.encsan:%08x", g_random_int());
@@ -171,8 +180,7 @@ struct client *client_try_open(const struct target *t)
     iscsi_set_targetname(c->iscsi, IQN);
     iscsi_set_session_type(c->iscsi, ISCSI_SESSION_NORMAL);
     iscsi_set_noautoreconnect(c->iscsi, 1);
-    if (iscsi_full_connect_async(c->iscsi, t->portal, LUN, finished, c) == 0 &&
-        wait_finished(c) == SCSI_STATUS_GOOD)
+    if (log_in(c, t->portal))
         return c;
     client_cut(c);
     return NULL;
