@@ -76,6 +76,8 @@ void target_run(struct target *t, const char *const *arguments)
     second = read_line(t->out);
     g_assert_true(g_str_has_prefix(line, "iscsi://127.0.0.1:"));
     g_assert_true(g_str_has_suffix(second, "/" IQN "/2 plain"));
+    g_free(t->url);
+    g_free(t->portal);
     t->url = g_strndup(line, strcspn(line, " "));
     t->portal = g_strndup(line + strlen("iscsi://"), strcspn(line + strlen("iscsi://"), "/"));
 }
@@ -88,8 +90,6 @@ void target_end(struct target *t, int signal)
     g_assert_cmpint(waitpid(t->pid, &status, 0), ==, t->pid);
     g_assert_cmpint(status, ==, signal == SIGTERM ? 0 : signal); /* as wait(2) encodes it */
     close(t->out);
-    g_clear_pointer(&t->url, g_free);
-    g_clear_pointer(&t->portal, g_free);
 }
 
 void target_start(struct target *t)
@@ -97,6 +97,7 @@ void target_start(struct target *t)
     char message[512] = "";
     GError *error = NULL;
 
+    memset(t, 0, sizeof *t);
     signal(SIGPIPE, SIG_IGN); /* libiscsi writes to a target that is gone */
     g_assert_cmpint(key_generate(target_key), ==, 0);
     for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++)
@@ -124,6 +125,8 @@ void target_stop(struct target *t)
     g_free(t->state);
     g_free(t->plain);
     g_free(t->key_file);
+    g_clear_pointer(&t->url, g_free);
+    g_clear_pointer(&t->portal, g_free);
 }
 
 void target_peek(const struct target *t, uint64_t block, uint8_t out[BLOCK])

@@ -25,8 +25,8 @@ struct target {
 /* LUN 1 is sealed, LUN 2 plain. */
 void target_start(struct target *t);
 void target_stop(struct target *t);
-/* In between, any number of times: it ends by this signal, and is started
- * again, on another port, with these arguments besides (NULL: none). */
+/* In between, any number of times: it ends by this signal, and is started again, on another port,
+ * with these arguments besides (NULL: none). Until then others may still try to reach it. */
 void target_end(struct target *t, int signal);
 void target_run(struct target *t, const char *const *arguments);
 /* Bytes of the sealed LUN as they are in its file. */

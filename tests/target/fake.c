@@ -2,6 +2,7 @@
 /* A lease by itself: fake.h. */
 #include "fake.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include <glib/gstdio.h>
@@ -164,8 +165,8 @@ struct wire_receipt receipt_of(struct mount *m)
 
 struct sync {
     struct lease_sync sync;
-    GMutex lock;
-    GCond cond;
+    pthread_mutex_t lock; /* GLib's own are unknown to ThreadSanitizer */
+    pthread_cond_t cond;
     bool answered;
 };
 
@@ -173,25 +174,24 @@ static void synced(struct lease_sync *s)
 {
     struct sync *sync = (struct sync *)s;
 
-    g_mutex_lock(&sync->lock);
+    pthread_mutex_lock(&sync->lock);
     sync->answered = true;
-    g_cond_signal(&sync->cond);
-    g_mutex_unlock(&sync->lock);
+    pthread_cond_signal(&sync->cond);
+    pthread_mutex_unlock(&sync->lock);
 }
 
 static void sync_once(struct mount *m, uint64_t ordinal)
 {
-    struct sync sync = {.sync = {.grant = &m->grant, .ordinal = ordinal, .answer = synced}};
+    struct sync sync = {{.grant = &m->grant, .ordinal = ordinal, .answer = synced},
+                        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
 
-    g_mutex_init(&sync.lock);
-    g_cond_init(&sync.cond);
     lease_sync(m->lease, &sync.sync);
-    g_mutex_lock(&sync.lock);
+    pthread_mutex_lock(&sync.lock);
     while (!sync.answered)
-        g_cond_wait(&sync.cond, &sync.lock);
-    g_mutex_unlock(&sync.lock);
-    g_mutex_clear(&sync.lock);
-    g_cond_clear(&sync.cond);
+        pthread_cond_wait(&sync.cond, &sync.lock);
+    pthread_mutex_unlock(&sync.lock);
+    pthread_mutex_destroy(&sync.lock);
+    pthread_cond_destroy(&sync.cond);
 }
 
 void wait_durable(struct mount *m, uint64_t ordinal)
