@@ -263,7 +263,7 @@ static int confirm(struct session *session, struct slots *slots,
         return fail(message, "%s: the target's first receipt does not authenticate: someone on the path changed it",
                     request->url);
     if (receipt.lease_state != wanted)
-        return fail(message, "%s: another initiator took the LUN at the same moment", request->url);
+        return fail(message, "%s: the target did not grant the LUN after all: another was faster, or it cannot record it (see its log)", request->url);
     result->generation = wire_get64(receipt.generation);
     result->boot_id = receipt.boot_id;
     return 0;

@@ -67,15 +67,16 @@ char *state_path(const char *disk, const char *folder, char *message, size_t siz
     }
     if (!folder && !is_device(resolved))
         return g_strconcat(resolved, SUFFIX, NULL);
-    if (!folder)
-        folder = DEVICES_FOLDER;
-    if (g_mkdir_with_parents(folder, 0700) != 0) {
-        snprintf(message, size, "%s: %s", folder, strerror(errno));
-        return NULL;
-    }
     name = g_uri_escape_string(resolved, NULL, FALSE); /* two disks never share a name */
     file = g_strconcat(name, SUFFIX, NULL);
-    return g_build_filename(folder, file, NULL);
+    return g_build_filename(folder ? folder : DEVICES_FOLDER, file, NULL);
+}
+
+int state_make_folder(const char *path)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+
+    return g_mkdir_with_parents(folder, 0700) == 0 ? 0 : -errno;
 }
 
 /* ---- the bytes ---- */

@@ -34,6 +34,8 @@ struct state {
  * NULL; that of a device in a folder of the machine's. The disk need not be
  * there yet. To be freed; NULL with a line for the user in `message`. */
 char *state_path(const char *disk, const char *folder, char *message, size_t size);
+/* The folder of that file, where there is none yet. 0 or -errno. */
+int state_make_folder(const char *path);
 
 /* 1: there is none, and *state is zeros. 0, or -1 with a line in `message`: it
  * is damaged, or cannot be read. */

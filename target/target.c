@@ -26,12 +26,12 @@ static void make_id(const struct target *target, struct lun *lun)
 }
 
 /* A disk that is made now has nothing to do with one that was there before. */
-static int forget_state(const struct lun_settings *settings, const char *path, char *message,
-                        size_t size)
+static int prepare_state(const struct target *target, const struct lun_settings *settings,
+                         const char *path, char *message, size_t size)
 {
-    int error = 0;
+    int error = target->keeps_no_state ? 0 : state_make_folder(path);
 
-    if (settings->bytes > 0 && access(settings->path, F_OK) != 0 && errno == ENOENT)
+    if (!error && settings->bytes > 0 && access(settings->path, F_OK) != 0 && errno == ENOENT)
         error = state_remove(path);
     if (error)
         snprintf(message, size, "%s: %s", path, strerror(-error));
@@ -62,7 +62,7 @@ static int open_lun(struct target *target, struct lun *lun, const struct lun_set
     lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : PLAIN_BLOCK_BYTES;
     if (lun->sealed) {
         state = state_path(settings->path, target->state_folder, message, size);
-        if (!state || forget_state(settings, state, message, size) != 0)
+        if (!state || prepare_state(target, settings, state, message, size) != 0)
             return -1;
     }
     lun->backend = backend_file_open(settings->path, settings->bytes, message, size);

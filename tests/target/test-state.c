@@ -159,6 +159,8 @@ static void test_names(struct fixture *f, gconstpointer unused)
     g_free(path);
     path = state_path(link, folder, message, sizeof message);
     g_assert_true(g_str_has_prefix(path, folder));
+    g_assert_cmpint(state_make_folder(path), ==, 0);
+    g_assert_cmpint(state_make_folder(path), ==, 0);
     g_assert_true(g_str_has_suffix(path, "%2Fdisk.encsan-state"));
     g_free(path);
     g_assert_cmpstr(message, ==, "");
