@@ -112,6 +112,11 @@ check_sanitizers() {
     done
 }
 
+# The target counts what it did twice, and says so when it ends.
+check_target() {
+    ! grep -s "executed twice" "$T/target.log" >&2 || { echo "FAILED: not at most once" >&2; return 1; }
+}
+
 clear_away() {
     awk -v t="$T/" 'index($5, t) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r where; do
         umount "$where" 2>/dev/null || umount -l "$where" 2>/dev/null || :
@@ -137,6 +142,7 @@ finish() {
     if [ $status -eq 0 ]; then
         check_nothing_left || status=1
         check_sanitizers || status=1
+        check_target || status=1
     else
         check_sanitizers
     fi
