@@ -57,8 +57,9 @@ struct encsan_options {
 struct encsan *encsan_open(const struct encsan_options *options,
                            char message[ENCSAN_MESSAGE_BYTES]);
 
-/* Flushes, logs out, frees. Returns what the flush returned: anything but 0
- * means that data may be missing on the far disk. No request may be running. */
+/* Flushes, gives the lease back, logs out, frees. Returns what the flush
+ * returned: anything but 0 means that data may be missing on the far disk, and
+ * the lease is kept. No request may be running. */
 int encsan_close(struct encsan *volume);
 
 struct encsan_info {

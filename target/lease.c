@@ -283,7 +283,8 @@ bool lease_release(struct lease *l, const struct grant *g)
         next = l->state;
         next.held = false;
         change_begin(l, &due);
-        /* what executes is left to whoever takes it next: a worker, as we are, must not wait for it */
+        /* What executes is left to whoever takes it next: we are a worker, and
+         * must not wait for others. */
         released = change_record(l, &next);
         change_end(l, &due);
     }

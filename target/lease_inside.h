@@ -42,7 +42,7 @@ struct lease {
     uint32_t restarts;  /* of the LUN since the start */
     uint8_t boot_random[8];
     uint64_t epoch;
-    bool changing;       /* hands; who has set it saves the state without the lock */
+    bool changing;           /* hands; who has set it saves the state without the lock */
     uint64_t sessionless_us; /* since when the holder has no session, if it has none */
     struct grant_list grants;
 

@@ -23,7 +23,7 @@
 
 #define CONNECTIONS_MAX 256
 #define BACKLOG 64
-#define LEAVE_S 2      /* for initiators to log out */
+#define LEAVE_S 2       /* for initiators to log out */
 #define END_US 10000000 /* for what executes; then connections are cut */
 #define END_FDS_MAX 4
 #define ACCEPT_PAUSE_MS 100 /* when there are no file descriptors left */

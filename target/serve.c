@@ -122,8 +122,7 @@ static bool logout(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
     if (!conn_skip(conn, data_bytes + pdu_padding(data_bytes)))
         return false;
     if (!recovery)
-        association_end_session(
-            conn); /* before it hears of it: the next mount finds the LUN free */
+        association_end_session(conn); /* before it hears of it: a reader's share is free */
     r = answer_to(conn, bhs, PDU_LOGOUT_RESPONSE, 0);
     if (!r)
         return out_of_memory(conn);

@@ -13,7 +13,8 @@
 #include <glib.h>
 
 #define SUFFIX ".encsan-state"
-#define DEVICES_FOLDER "/var/lib/encsan-target" /* a state beside a device would not outlive a boot */
+/* For devices: a state beside one would not outlive a boot. */
+#define DEVICES_FOLDER "/var/lib/encsan-target"
 #define HASH_BYTES 32
 
 static const uint8_t magic[8] = "ENCSANst";

@@ -151,7 +151,7 @@ static void wait_until_fenced(struct mount *m)
 
     while (write_claim(&w, m, 100, 0) != LEASE_FENCED) {
         lease_finish(m->lease, &w.write, SENSE_ABORTED);
-        g_thread_yield();
+        g_usleep(50);
     }
 }
 
