@@ -46,7 +46,6 @@ ours() {
         check_disk
     fi
     stop_target
-    PORT=
 }
 
 kernels() {
@@ -71,7 +70,6 @@ mkdir "$T/loop" "$TREE"
 start_target
 mkfs
 stop_target
-PORT=
 round=0
 while [ $round -lt 10 ]; do
     round=$((round + 1))

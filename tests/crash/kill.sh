@@ -51,7 +51,6 @@ while [ $round -lt "$kills" ]; do
     kill_now
     cp --sparse=always "$DISK" "$FAST/after"
     "$SOUND" "$FAST/after" || fail "round $round: the disk had to be repaired"
-    PORT=
     start_target
     mnt
     while read -r file; do
