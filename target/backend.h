@@ -6,6 +6,7 @@
 #ifndef TARGET_BACKEND_H
 #define TARGET_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,9 @@ struct backend_operations {
     /* The range reads as zeros afterwards; unmap also gives its space back where it can. */
     int (*zero)(struct backend *backend, uint64_t count, uint64_t offset);
     int (*unmap)(struct backend *backend, uint64_t count, uint64_t offset);
+    /* Is there space behind the byte at `offset`, and for how many of the *count
+     * bytes from there on is it the same? NULL: there is behind all of them. */
+    int (*extent)(struct backend *backend, uint64_t offset, uint64_t *count, bool *mapped);
     /* 0: what was written before the call is on stable storage. Any error: all
      * that was written since the last 0 may be lost, though it can be read. */
     int (*flush)(struct backend *backend);

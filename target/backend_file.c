@@ -135,6 +135,20 @@ static int file_unmap(struct backend *backend, uint64_t count, uint64_t offset)
     return error == -EOPNOTSUPP ? file_zero(backend, count, offset) : error;
 }
 
+/* Where the file system, or the device, knows no holes, all of it is data. */
+static int file_extent(struct backend *backend, uint64_t offset, uint64_t *count, bool *mapped)
+{
+    int fd = file_of(backend)->fd;
+    off_t end = lseek(fd, (off_t)offset, SEEK_DATA);
+
+    *mapped = end == (off_t)offset || (end < 0 && errno == EINVAL);
+    if (*mapped)
+        end = lseek(fd, (off_t)offset, SEEK_HOLE);
+    if (end >= 0 && (uint64_t)end - offset < *count)
+        *count = (uint64_t)end - offset;
+    return end < 0 && errno != ENXIO && errno != EINVAL ? -errno : 0;
+}
+
 static int file_flush(struct backend *backend)
 {
     struct file *file = file_of(backend);
@@ -162,6 +176,7 @@ static const struct backend_operations operations = {
     .pwrite = file_pwrite,
     .zero = file_zero,
     .unmap = file_unmap,
+    .extent = file_extent,
     .flush = file_flush,
     .close = file_close,
 };

@@ -16,6 +16,7 @@
 #include "log.h"
 #include "login.h"
 #include "serve.h"
+#include "unit.h"
 
 #define TASKS_MAX (COMMAND_WINDOW + 64) /* the others are answered and wait to be sent */
 #define LOGIN_US 15000000
@@ -207,9 +208,11 @@ struct task *conn_take_task(struct conn *conn)
         task = calloc(1, sizeof *task);
     if (task) {
         uint8_t *buffer = task->buffer;
+        size_t bytes = task->buffer_bytes;
 
         memset(task, 0, sizeof *task);
         task->buffer = buffer;
+        task->buffer_bytes = bytes;
         task->conn = conn;
         return task;
     }
@@ -254,6 +257,7 @@ bool conn_wait_for(struct conn *conn, bool (*which)(const struct task *, const v
 
 void conn_give_task(struct conn *conn, struct task *task)
 {
+    task_trim(task);
     pthread_mutex_lock(&conn->lock);
     if (task->running)
         TAILQ_REMOVE(&conn->running, task, link);
@@ -334,12 +338,14 @@ void conn_run(struct conn *conn)
         serve_run(conn);
     }
     association_end_session(conn);
+    unit_end_session(conn);
     while ((task = TAILQ_FIRST(&conn->collecting))) {
         TAILQ_REMOVE(&conn->collecting, task, link);
         task_drop(task);
     }
     wait_for_the_rest(conn);
     association_release_all(conn);
+    unit_release_all(conn);
     if (conn->logged_in)
         conn_log(conn, 0, "session ended");
 }

@@ -20,6 +20,7 @@
 #include "task.h"
 #include "text.h"
 
+struct itl_nexus;
 struct nexus;
 struct portal;
 
@@ -42,7 +43,8 @@ struct conn {
     uint64_t deadline_us; /* of the login, then 0 */
     struct task_list collecting;
     uint32_t last_ttt;
-    struct nexus *nexuses; /* one a LUN; NULL before login */
+    struct nexus *nexuses;         /* one a LUN; NULL before login */
+    struct itl_nexus *itl_nexuses; /* the same for unit.c */
     uint8_t scratch[16384];
 
     atomic_bool ending; /* read nothing more */

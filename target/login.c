@@ -12,6 +12,7 @@
 #include "association.h"
 #include "conn.h"
 #include "portal.h"
+#include "unit.h"
 
 enum stage { STAGE_SECURITY = 0, STAGE_OPERATIONAL = 1, STAGE_FULL_FEATURE = 3 };
 
@@ -195,7 +196,7 @@ static void enter_full_feature(struct login *login)
     struct conn *conn = login->conn;
 
     text_settle(&conn->parameters);
-    if (!association_start_session(conn)) {
+    if (!association_start_session(conn) || !unit_start_session(conn)) {
         fail(login, STATUS_OUT_OF_RESOURCES, "out of memory");
         return;
     }

@@ -12,6 +12,7 @@
 #include "association.h"
 #include "conn.h"
 #include "transfer.h"
+#include "unit.h"
 
 static struct response *answer_to(struct conn *conn, const uint8_t *bhs, uint8_t opcode,
                                   uint32_t data_bytes)
@@ -121,8 +122,10 @@ static bool logout(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
 
     if (!conn_skip(conn, data_bytes + pdu_padding(data_bytes)))
         return false;
-    if (!recovery)
-        association_end_session(conn); /* before it hears of it: a reader's share is free */
+    if (!recovery) { /* before it hears of it: a reader's share, and a reserved disk, is free */
+        association_end_session(conn);
+        unit_end_session(conn);
+    }
     r = answer_to(conn, bhs, PDU_LOGOUT_RESPONSE, 0);
     if (!r)
         return out_of_memory(conn);
@@ -138,11 +141,15 @@ enum function {
     ABORT_TASK_SET = 2,
     CLEAR_TASK_SET = 4,
     LOGICAL_UNIT_RESET = 5,
+    TARGET_WARM_RESET = 6,
+    TASK_REASSIGN = 8,
 };
 
 enum function_response {
     FUNCTION_COMPLETE = 0,
     TASK_DOES_NOT_EXIST = 1,
+    LUN_DOES_NOT_EXIST = 2,
+    REASSIGN_NOT_SUPPORTED = 4,
     FUNCTION_NOT_SUPPORTED = 5,
     FUNCTION_REJECTED = 255,
 };
@@ -183,20 +190,49 @@ static enum function_response abort_task_set(struct conn *conn, const uint8_t *l
     return FUNCTION_COMPLETE;
 }
 
+/* Tasks of this session that still collect data are dropped; the others come to their end. */
+static enum function_response reset_unit(struct conn *conn, const uint8_t *lun_field)
+{
+    const struct lun *lun = target_lun(conn->target, transfer_lun(lun_field));
+
+    if (!lun)
+        return LUN_DOES_NOT_EXIST;
+    if (lun->sealed)
+        return FUNCTION_REJECTED;
+    abort_task_set(conn, lun_field);
+    unit_reset(lun->unit);
+    return FUNCTION_COMPLETE;
+}
+
+/* All plain LUNs. Nobody resets a sealed one: its sessions are not those of the others. */
+static enum function_response warm_reset(struct conn *conn)
+{
+    enum function_response response = FUNCTION_REJECTED;
+    uint8_t lun_field[8] = {0};
+
+    for (unsigned i = 0; i < conn->target->lun_count; i++) {
+        if (conn->target->luns[i].sealed)
+            continue;
+        lun_field[1] = (uint8_t)conn->target->luns[i].number;
+        response = reset_unit(conn, lun_field);
+    }
+    return response;
+}
+
 static enum function_response manage(struct conn *conn, const uint8_t *bhs)
 {
-    const struct lun *lun = target_lun(conn->target, transfer_lun(bhs + BHS_LUN));
-
     switch (bhs[BHS_FLAGS] & 0x7F) {
     case ABORT_TASK:
         return abort_task(conn, wire_get32(bhs + BHS_REFERENCED_TAG));
-    case LOGICAL_UNIT_RESET:
-        if (!lun || lun->sealed)
-            return FUNCTION_REJECTED;
-        return abort_task_set(conn, bhs + BHS_LUN);
     case ABORT_TASK_SET:
-    case CLEAR_TASK_SET:
+    case CLEAR_TASK_SET: /* TST is 001b: the set is this session's own */
         return abort_task_set(conn, bhs + BHS_LUN);
+    case LOGICAL_UNIT_RESET:
+        return reset_unit(conn, bhs + BHS_LUN);
+    case TARGET_WARM_RESET:
+        return warm_reset(conn);
+    case TASK_REASSIGN:
+        return REASSIGN_NOT_SUPPORTED;
     default:
         return FUNCTION_NOT_SUPPORTED;
     }

@@ -75,7 +75,10 @@ static int open_lun(struct target *target, struct lun *lun, const struct lun_set
         return -1;
     }
     make_id(target, lun);
-    return lun->sealed ? open_lease(target, lun, state, message, size) : 0;
+    if (lun->sealed)
+        return open_lease(target, lun, state, message, size);
+    lun->unit = unit_new(settings->path, message, size);
+    return lun->unit ? 0 : -1;
 }
 
 int target_open_luns(struct target *target, const struct lun_settings *settings, unsigned count,
@@ -102,6 +105,7 @@ int target_close(struct target *target, char *message, size_t size)
         int error;
 
         lease_free(lun->lease);
+        unit_free(lun->unit);
         if (!lun->backend)
             continue;
         error = lun->backend->operations->flush(lun->backend);

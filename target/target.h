@@ -10,11 +10,11 @@
 #include "key.h"
 #include "lease.h"
 #include "sense.h"
+#include "unit.h"
 #include "workers.h"
 
 #define PLAIN_BLOCK_BYTES 512
-#define NAME_BYTES 224 /* of iSCSI names, with the NUL: RFC 7143, 4.2.7.2 */
-#define LUNS_MAX 255   /* one byte in SAM's peripheral device addressing */
+#define LUNS_MAX 255 /* one byte in SAM's peripheral device addressing */
 
 struct lun {
     unsigned number; /* from 1; LUN 0 is none of these */
@@ -24,6 +24,7 @@ struct lun {
     uint8_t id[8]; /* NAA identifier, the same at each start */
     struct backend *backend;
     struct lease *lease; /* of a sealed LUN */
+    struct unit *unit;   /* of a plain one */
 };
 
 struct target {

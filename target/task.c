@@ -1,65 +1,23 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* The commands that there are, who may have them, and how they are answered: task.h. */
+/* Who may have which command, how it runs and how it is answered: task.h. */
 #include "task.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "association.h"
+#include "commands.h"
 #include "conn.h"
 #include "sealed.h"
-
-enum {
-    ANY_LUN = 1, /* also on a LUN that is not there */
-    LUN_0 = 2,   /* also on LUN 0 */
-    MEDIUM = 4,  /* plain bytes: never on a sealed LUN */
-    SEALED = 8,  /* only there */
-    WORKER = 16, /* runs in the pool: it waits for the disk or for a cipher */
-    MASKED = 32, /* a sealed command: the CDB itself has to be checked */
-};
-
-struct command {
-    void (*run)(struct task *task);
-    unsigned flags;
-};
-
-static const struct command commands[256] = {
-    [0x00] = {spc_test_unit_ready, LUN_0},
-    [0x03] = {spc_request_sense, ANY_LUN},
-    [0x08] = {sbc_read, MEDIUM | WORKER},
-    [0x0A] = {sbc_write, MEDIUM | WORKER},
-    [0x12] = {spc_inquiry, ANY_LUN},
-    [0x1A] = {spc_mode_sense_6, 0},
-    [0x25] = {sbc_read_capacity_10, 0},
-    [0x28] = {sbc_read, MEDIUM | WORKER},
-    [0x2A] = {sbc_write, MEDIUM | WORKER},
-    [0x2F] = {sbc_verify, MEDIUM | WORKER},
-    [0x35] = {sbc_synchronize_cache, MEDIUM | WORKER},
-    [0x42] = {sbc_unmap, MEDIUM | WORKER},
-    [0x5A] = {spc_mode_sense_10, 0},
-    [0x88] = {sbc_read, MEDIUM | WORKER},
-    [0x8A] = {sbc_write, MEDIUM | WORKER},
-    [0x8F] = {sbc_verify, MEDIUM | WORKER},
-    [0x91] = {sbc_synchronize_cache, MEDIUM | WORKER},
-    [0x93] = {sbc_write_same_16, MEDIUM | WORKER},
-    [0x9E] = {sbc_service_action_in, 0},
-    [0xA0] = {spc_report_luns, ANY_LUN},
-    [0xA8] = {sbc_read, MEDIUM | WORKER},
-    [0xAA] = {sbc_write, MEDIUM | WORKER},
-    [WIRE_SECURITY_PROTOCOL_IN] = {sealed_security_protocol_in, SEALED},
-    [WIRE_SECURITY_PROTOCOL_OUT] = {sealed_security_protocol_out, SEALED},
-    [WIRE_SEALED_WRITE] = {sealed_write, SEALED | MASKED | WORKER},
-    [WIRE_SEALED_READ] = {sealed_read, SEALED | MASKED | WORKER},
-    [WIRE_SEALED_SYNC] = {sealed_sync, SEALED | MASKED},
-};
+#include "unit.h"
 
 /* ---- before the data ---- */
 
 static bool lun_takes(const struct task *task)
 {
-    if (task->lun || (task->command && task->command->flags & ANY_LUN))
+    if (task->lun || command_has(task->command, COMMAND_ANY_LUN))
         return true;
-    return task->lun_number == 0 && task->command && task->command->flags & LUN_0;
+    return task->lun_number == 0 && command_has(task->command, COMMAND_LUN_0);
 }
 
 static void log_plain_refused(struct task *task)
@@ -73,45 +31,98 @@ static void log_plain_refused(struct task *task)
              task->cdb[0]);
 }
 
-static struct sense judge(struct task *task)
+static struct sense judge_command(struct task *task)
 {
-    if (!lun_takes(task))
-        return SENSE_NO_SUCH_LUN;
-    if (!task->command)
+    const struct command *command = task->command;
+
+    if (!command)
+        return command_knows(task->cdb[0]) ? SENSE_INVALID_FIELD_IN_CDB : SENSE_INVALID_OPCODE;
+    if (command_has(command, COMMAND_SEALED) && !task->lun->sealed)
         return SENSE_INVALID_OPCODE;
-    if (task->command->flags & SEALED && !task->lun->sealed)
-        return SENSE_INVALID_OPCODE;
-    if (task->command->flags & MEDIUM && task->lun->sealed) {
+    if (command_has(command, COMMAND_PLAIN) && task->lun->sealed) {
         log_plain_refused(task);
         return SENSE_ACCESS_DENIED;
     }
-    if ((task->reads && task->writes) || (task->writes && task->expected > TASK_DATA_MAX))
+    if (!command_has(command, COMMAND_MASKED) && !command_allows(command, task->cdb))
         return SENSE_INVALID_FIELD_IN_CDB;
     return SENSE_NONE;
 }
 
+static struct sense judge(struct task *task)
+{
+    uint32_t most = task->lun && !task->lun->sealed ? PLAIN_DATA_MAX : TASK_DATA_MAX;
+    struct sense sense;
+
+    if (!lun_takes(task))
+        return SENSE_NO_SUCH_LUN;
+    sense = judge_command(task);
+    if (!sense.key && ((task->reads && task->writes) || (task->writes && task->expected > most)))
+        sense = SENSE_INVALID_FIELD_IN_CDB;
+    return sense;
+}
+
 void task_admit(struct task *task)
 {
-    const struct command *command = &commands[task->cdb[0]];
-
-    task->command = command->run ? command : NULL;
+    task->command = command_find(task->cdb);
+    if (task->lun && task->lun->unit)
+        task->nexus = &task->conn->itl_nexuses[task->lun->number - 1];
+    unit_task_arrives(task);
     task->refusal = judge(task);
-    if (!task->refusal.key && command->flags & MASKED)
+    if (!task->refusal.key && command_has(task->command, COMMAND_MASKED))
         sealed_admit(task);
     if (task->refusal.key || !task->writes)
         return;
-    if (!task_buffer(task))
+    task->out = task_data_room(task, task->expected);
+    if (!task->out)
         task->refusal = SENSE_INTERNAL_FAILURE;
-    else
-        task->out = task->buffer + TASK_DATA_OFFSET -
-                    (command->flags & MASKED ? sizeof(struct wire_write) : 0);
+    else if (command_has(task->command, COMMAND_MASKED))
+        task->out -= sizeof(struct wire_write);
+}
+
+/* ---- the buffer ---- */
+
+static uint8_t *buffer_of(struct task *task, size_t bytes)
+{
+    if (task->buffer_bytes < bytes) {
+        free(task->buffer);
+        task->buffer = aligned_alloc(TASK_DATA_OFFSET, bytes);
+        task->buffer_bytes = task->buffer ? bytes : 0;
+    }
+    return task->buffer;
 }
 
 uint8_t *task_buffer(struct task *task)
 {
-    if (!task->buffer)
-        task->buffer = aligned_alloc(TASK_DATA_OFFSET, TASK_BUFFER_BYTES);
-    return task->buffer;
+    return buffer_of(task, TASK_BUFFER_BYTES);
+}
+
+uint8_t *task_data_room(struct task *task, uint32_t bytes)
+{
+    size_t whole = ((size_t)bytes + TASK_DATA_OFFSET - 1) / TASK_DATA_OFFSET * TASK_DATA_OFFSET;
+    uint8_t *buffer =
+        buffer_of(task, bytes <= TASK_DATA_MAX ? TASK_BUFFER_BYTES : TASK_DATA_OFFSET + whole);
+
+    return buffer ? buffer + TASK_DATA_OFFSET : NULL;
+}
+
+uint8_t *task_answer_room(struct task *task, uint32_t bytes)
+{
+    uint8_t *out = task_data_room(task, bytes);
+
+    if (out)
+        memset(out, 0, bytes);
+    else
+        task_status(task, SCSI_BUSY);
+    return out;
+}
+
+void task_trim(struct task *task)
+{
+    if (task->buffer_bytes <= TASK_BUFFER_BYTES)
+        return;
+    free(task->buffer);
+    task->buffer = NULL;
+    task->buffer_bytes = 0;
 }
 
 /* ---- running ---- */
@@ -120,19 +131,21 @@ static void run_job(struct job *job)
 {
     struct task *task = task_of(job, job);
 
-    task->command->run(task);
+    command_run(task->command, task);
 }
 
 void task_start(struct task *task)
 {
     conn_started(task->conn, task);
+    if (task->nexus && !unit_task_begins(task))
+        return;
     if (task->refusal.key) {
         task_check(task, task->refusal);
-    } else if (task->command->flags & WORKER && !sealed_runs_in_reader(task)) {
+    } else if (command_has(task->command, COMMAND_WORKER) && !sealed_runs_in_reader(task)) {
         task->job.run = run_job;
         workers_push(task->conn->target->workers, &task->job);
     } else {
-        task->command->run(task);
+        command_run(task->command, task);
     }
 }
 
@@ -164,6 +177,7 @@ static void respond(struct task *task, uint8_t opcode, uint32_t wanted)
     struct response *r = &task->response;
 
     sealed_end(task); /* now, not when the peer has taken the answer: a lease may wait for it */
+    unit_task_ends(task);
     r->bhs[BHS_OPCODE] = opcode;
     r->bhs[BHS_FLAGS] = PDU_FINAL;
     wire_put32(r->bhs + BHS_ITT, task->itt);
@@ -191,8 +205,16 @@ void task_good(struct task *task)
     respond_status(task, SCSI_GOOD, task->writes ? task->used : 0);
 }
 
+void task_answer(struct task *task, struct sense sense)
+{
+    if (sense.key)
+        task_check(task, sense);
+    else
+        task_good(task);
+}
+
 /* SPC-4, 4.5.3: fixed format, behind its length */
-void task_check(struct task *task, struct sense sense)
+static uint8_t *put_sense(struct task *task, struct sense sense)
 {
     uint8_t *data = task->sense_data;
 
@@ -205,6 +227,21 @@ void task_check(struct task *task, struct sense sense)
     data[2 + 13] = sense.ascq;
     task->response.data = data;
     task->response.bytes = sizeof task->sense_data;
+    return data;
+}
+
+void task_check(struct task *task, struct sense sense)
+{
+    put_sense(task, sense);
+    task_status(task, SCSI_CHECK_CONDITION);
+}
+
+void task_check_at(struct task *task, struct sense sense, uint32_t information)
+{
+    uint8_t *data = put_sense(task, sense);
+
+    data[2] |= 0x80; /* VALID */
+    wire_put32(data + 2 + 3, information);
     task_status(task, SCSI_CHECK_CONDITION);
 }
 
@@ -228,6 +265,7 @@ void task_data(struct task *task, const uint8_t *data, uint32_t bytes)
 void task_drop(struct task *task)
 {
     sealed_end(task);
+    unit_task_ends(task);
     if (task->numbered && !task->parked)
         sender_forget_command(&task->conn->sender);
     conn_give_task(task->conn, task);

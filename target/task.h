@@ -17,6 +17,11 @@
 #include "workers.h"
 
 #define TASK_DATA_MAX WIRE_PDU_DATA_MAX
+#define PLAIN_DATA_MAX (1u << 20) /* MAXIMUM TRANSFER LENGTH of a plain LUN, in bytes */
+/* further limits that VPD page B0h tells of: what one command may do is bounded */
+#define COMPARE_AND_WRITE_BLOCKS_MAX 255
+#define UNMAP_DESCRIPTORS_MAX 256
+#define WRITE_SAME_BLOCKS_MAX 32768u
 /* Data begins on a page; what belongs before it (the header of a sealed
  * command) lies at the end of the page before. */
 #define TASK_DATA_OFFSET 4096
@@ -26,12 +31,15 @@ enum scsi_status { /* SAM-5, 5.3.1 */
                    SCSI_GOOD = 0x00,
                    SCSI_CHECK_CONDITION = 0x02,
                    SCSI_BUSY = 0x08,
+                   SCSI_RESERVATION_CONFLICT = 0x18,
                    SCSI_TASK_SET_FULL = 0x28,
+                   SCSI_TASK_ABORTED = 0x40,
 };
 
 struct association;
 struct command;
 struct conn;
+struct itl_nexus;
 struct lun;
 
 struct task {
@@ -51,8 +59,9 @@ struct task {
     uint32_t used; /* bytes of data out that the command takes; `expected` where it does not say */
     struct sense refusal; /* its data is dropped and this answered */
 
-    uint8_t *buffer; /* TASK_BUFFER_BYTES; NULL until it is needed */
-    uint8_t *out;    /* where data out goes, within buffer */
+    uint8_t *buffer; /* TASK_BUFFER_BYTES at least; NULL until it is needed */
+    size_t buffer_bytes;
+    uint8_t *out; /* where data out goes, within buffer */
     uint32_t received;
     uint32_t unsolicited_end, burst_end; /* how far the peer may send now */
     uint32_t ttt, r2t_sn, data_sn;
@@ -60,6 +69,11 @@ struct task {
     struct response response;
     struct response *hint;
     uint8_t sense_data[20];
+
+    /* unit.c */
+    struct itl_nexus *nexus; /* NULL: the LUN is sealed, or none */
+    unsigned epoch;
+    bool begun;
 
     /* sealed.c */
     struct association *association;
@@ -83,6 +97,9 @@ void task_start(struct task *task); /* its data is there, or dropped */
 void task_good(struct task *task);
 void task_status(struct task *task, enum scsi_status status);
 void task_check(struct task *task, struct sense sense);
+void task_check_at(struct task *task, struct sense sense, uint32_t information);
+/* GOOD, or CHECK CONDITION. */
+void task_answer(struct task *task, struct sense sense);
 /* Data in and GOOD. `data` lies in the task's buffer, `bytes` is what the
  * command gives: the transfer length that the initiator expects may cut it. */
 void task_data(struct task *task, const uint8_t *data, uint32_t bytes);
@@ -96,22 +113,11 @@ void task_take_hint_back(struct task *task);
 
 /* The buffer, made where there is none yet; NULL: out of memory. */
 uint8_t *task_buffer(struct task *task);
-
-/* ---- the commands, by standard ---- */
-void spc_test_unit_ready(struct task *task);
-void spc_inquiry(struct task *task);
-void spc_report_luns(struct task *task);
-void spc_request_sense(struct task *task);
-void spc_mode_sense_6(struct task *task);
-void spc_mode_sense_10(struct task *task);
-
-void sbc_read_capacity_10(struct task *task);
-void sbc_service_action_in(struct task *task); /* READ CAPACITY (16), GET LBA STATUS */
-void sbc_read(struct task *task);
-void sbc_write(struct task *task);
-void sbc_synchronize_cache(struct task *task);
-void sbc_verify(struct task *task);
-void sbc_unmap(struct task *task);
-void sbc_write_same_16(struct task *task);
+/* Room for this many bytes of data, in the buffer. */
+uint8_t *task_data_room(struct task *task, uint32_t bytes);
+/* The same, zeroed, for an answer. NULL: the task is answered already. */
+uint8_t *task_answer_room(struct task *task, uint32_t bytes);
+/* For conn.c: keeps no more than the usual. */
+void task_trim(struct task *task);
 
 #endif

@@ -125,19 +125,28 @@ bool transfer_command(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes
     return final ? burst_ended(conn, task) : true;
 }
 
-static const char *check_data_out(const struct task *task, const uint8_t *bhs, uint32_t data_bytes)
+/* A burst whose bytes can't be counted: where the next one begins is lost. */
+static const char *check_burst(const struct task *task, const uint8_t *bhs, uint32_t data_bytes)
 {
     if (wire_get32(bhs + BHS_TTT) != task->ttt)
         return "Data-Out that nobody asked for";
-    if (wire_get32(bhs + BHS_DATA_SN) != task->data_sn ||
-        wire_get32(bhs + BHS_BUFFER_OFFSET) != task->received)
-        return "Data-Out out of order";
     if (data_bytes > task->burst_end - task->received)
         return "more Data-Out than was asked for";
     if ((bhs[BHS_FLAGS] & PDU_FINAL) && task->ttt != PDU_NO_TAG &&
         task->received + data_bytes != task->burst_end)
         return "less Data-Out than was asked for";
     return NULL;
+}
+
+/* RFC 7143, 7.8: no error recovery for a sequence, but the session is still good. */
+static void check_sequence(struct task *task, const uint8_t *bhs)
+{
+    if (wire_get32(bhs + BHS_DATA_SN) == task->data_sn &&
+        wire_get32(bhs + BHS_BUFFER_OFFSET) == task->received)
+        return;
+    conn_log_rarely(task->conn, task->lun_number, "Data-Out out of order");
+    if (!task->refusal.key)
+        task->refusal = SENSE_DATA_PHASE;
 }
 
 bool transfer_data_out(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
@@ -147,9 +156,10 @@ bool transfer_data_out(struct conn *conn, const uint8_t *bhs, uint32_t data_byte
 
     if (!task) /* of a command that was aborted or ignored */
         return conn_skip(conn, data_bytes + pdu_padding(data_bytes));
-    wrong = check_data_out(task, bhs, data_bytes);
+    wrong = check_burst(task, bhs, data_bytes);
     if (wrong)
         return conn_protocol_error(conn, wrong);
+    check_sequence(task, bhs);
     task->data_sn++;
     if (!read_data(conn, task, data_bytes))
         return false;

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The logical unit of a plain LUN, as SAM-5 sees it: what all sessions share
+ * (mode pages, reservations, started or stopped) and what each has for itself,
+ * its I_T_L nexus (unit attentions, tasks that run). Sealed LUNs have none of
+ * it: their state is the lease.
+ *
+ * A task begins and ends here. One that a reset or a preemption aborts is not
+ * interrupted: what runs comes to its end, what has not begun never does.
+ */
+#ifndef TARGET_UNIT_H
+#define TARGET_UNIT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "reservation.h"
+#include "sense.h"
+
+struct conn;
+struct task;
+struct unit;
+
+/* SAM-5, 5.14; those with the lower numbers are reported first. */
+enum attention {
+    ATTENTION_RESET,      /* power on; each session begins with it */
+    ATTENTION_UNIT_RESET, /* by task management */
+    ATTENTION_RESERVATIONS_PREEMPTED,
+    ATTENTION_RESERVATIONS_RELEASED,
+    ATTENTION_REGISTRATIONS_PREEMPTED,
+    ATTENTION_MODE_CHANGED,
+};
+
+struct itl_nexus {
+    TAILQ_ENTRY(itl_nexus) link; /* the unit's */
+    struct unit *unit;           /* NULL: its LUN is sealed */
+    struct port port;
+    /* the unit's lock guards these */
+    unsigned attentions; /* 1 << enum attention */
+    unsigned epoch;      /* grows when its tasks are aborted */
+    unsigned running;    /* tasks of this epoch */
+    unsigned leaving;    /* tasks of earlier ones */
+};
+TAILQ_HEAD(itl_nexus_list, itl_nexus);
+
+/* MODE SELECT changes them; SPC-4, 7.5.8 and SBC-3, 6.4.5 */
+struct mode {
+    bool write_cache;            /* WCE */
+    bool software_write_protect; /* SWP */
+};
+#define MODE_DEFAULT ((struct mode){.write_cache = true})
+
+struct unit {
+    /* COMPARE AND WRITE and ORWRITE hold it alone, other access to the medium together. */
+    pthread_rwlock_t medium;
+
+    pthread_mutex_t lock; /* guards everything that follows */
+    pthread_cond_t ended; /* a task */
+    struct itl_nexus_list nexuses;
+    struct mode mode;
+    bool stopped;
+    struct itl_nexus *reserved_by; /* RESERVE (6); NULL: nobody */
+    struct reservations *reservations;
+};
+
+/* `path` is that of the disk. NULL, with one line for the user in `message`. */
+struct unit *unit_new(const char *path, char *message, size_t size);
+void unit_free(struct unit *unit); /* no session is left */
+
+/* ---- sessions ---- */
+bool unit_start_session(struct conn *conn); /* false: out of memory */
+void unit_end_session(struct conn *conn);   /* no command comes any more; twice is once */
+void unit_release_all(struct conn *conn);   /* no command is left */
+
+/* ---- tasks ---- */
+void unit_task_arrives(struct task *task); /* from here on it can be aborted */
+/* It starts, or is answered already: with an attention, a conflict, TASK ABORTED. */
+bool unit_task_begins(struct task *task);
+void unit_task_ends(struct task *task); /* before it is answered or dropped */
+
+/* ---- for commands ---- */
+struct mode unit_mode(struct unit *unit);
+/* What REQUEST SENSE reports, and then is no more. */
+struct sense unit_take_attention(struct itl_nexus *nexus);
+/* With the lock held: for all nexuses but `except` (NULL: for all). */
+void unit_establish(struct unit *unit, enum attention attention, const struct itl_nexus *except);
+
+/* LOGICAL UNIT RESET: SAM-5, 6.3.3. Waits for what runs. */
+void unit_reset(struct unit *unit);
+/* Aborts the tasks of this port's nexuses, and waits for what runs of them. */
+void unit_abort_port(struct unit *unit, const struct port *port);
+
+#endif
