@@ -295,7 +295,7 @@ void spc_report_supported_operation_codes(struct task *task)
             command = NULL;
         n = put_one(command, timeouts, out);
     } else {
-        task_check(task, SENSE_INVALID_FIELD_IN_CDB);
+        task_check_field(task, 2); /* REPORTING OPTIONS */
         return;
     }
     task_data(task, out, n < allocated ? n : allocated);

@@ -245,6 +245,16 @@ void task_check_at(struct task *task, struct sense sense, uint32_t information)
     task_status(task, SCSI_CHECK_CONDITION);
 }
 
+void task_check_field(struct task *task, uint8_t byte)
+{
+    enum { SKSV = 0x80, IN_CDB = 0x40 };
+    uint8_t *data = put_sense(task, SENSE_INVALID_FIELD_IN_CDB);
+
+    data[2 + 15] = SKSV | IN_CDB;
+    wire_put16(data + 2 + 16, byte);
+    task_status(task, SCSI_CHECK_CONDITION);
+}
+
 void task_data(struct task *task, const uint8_t *data, uint32_t bytes)
 {
     uint32_t n = bytes < task->expected ? bytes : task->expected;

@@ -97,7 +97,9 @@ void task_start(struct task *task); /* its data is there, or dropped */
 void task_good(struct task *task);
 void task_status(struct task *task, enum scsi_status status);
 void task_check(struct task *task, struct sense sense);
+/* With the INFORMATION field; of INVALID FIELD IN CDB, with the byte that is wrong. */
 void task_check_at(struct task *task, struct sense sense, uint32_t information);
+void task_check_field(struct task *task, uint8_t byte);
 /* GOOD, or CHECK CONDITION. */
 void task_answer(struct task *task, struct sense sense);
 /* Data in and GOOD. `data` lies in the task's buffer, `bytes` is what the
