@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* A connection's life, its socket, its pool of tasks, its log: conn.h. */
+/* A connection's life, its pool of tasks, its log: conn.h. What it reads is in receive.c. */
 #include "conn.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,60 +26,6 @@ struct own_response {
     struct conn *conn;
     uint8_t data[];
 };
-
-/* ---- reading ---- */
-
-static bool wait_readable(struct conn *conn)
-{
-    for (;;) {
-        struct pollfd fd = {.fd = conn->fd, .events = POLLIN};
-        uint64_t now = now_us();
-        int n;
-
-        if (now >= conn->deadline_us)
-            return false;
-        n = poll(&fd, 1, (int)((conn->deadline_us - now) / 1000) + 1);
-        if (n > 0)
-            return true;
-        if (n < 0 && errno != EINTR)
-            return false;
-    }
-}
-
-bool conn_read(struct conn *conn, void *buf, uint32_t bytes)
-{
-    while (bytes) {
-        ssize_t n;
-
-        if (conn->deadline_us && !wait_readable(conn))
-            return false;
-        n = recv(conn->fd, buf, bytes, conn->deadline_us ? 0 : MSG_WAITALL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        buf = (uint8_t *)buf + n;
-        bytes -= (uint32_t)n;
-    }
-    return true;
-}
-
-bool conn_skip(struct conn *conn, uint32_t bytes)
-{
-    while (bytes) {
-        uint32_t n = bytes < sizeof conn->scratch ? bytes : (uint32_t)sizeof conn->scratch;
-
-        if (!conn_read(conn, conn->scratch, n))
-            return false;
-        bytes -= n;
-    }
-    return true;
-}
-
-bool conn_read_segment(struct conn *conn, void *buf, uint32_t bytes)
-{
-    return conn_read(conn, buf, bytes) && conn_skip(conn, pdu_padding(bytes));
-}
 
 /* ---- log ---- */
 
@@ -189,6 +133,18 @@ void conn_discard(struct response *response)
 void conn_send(struct conn *conn, struct response *response)
 {
     sender_send(&conn->sender, response);
+}
+
+bool conn_reject(struct conn *conn, const uint8_t *bhs, enum pdu_reject reason)
+{
+    struct response *r = conn_response(conn, PDU_REJECT, PDU_NO_TAG, PDU_BHS_BYTES);
+
+    if (!r)
+        return conn_protocol_error(conn, "out of memory");
+    r->bhs[BHS_RESPONSE] = (uint8_t)reason;
+    memcpy((void *)r->data, bhs, PDU_BHS_BYTES);
+    conn_send(conn, r);
+    return true;
 }
 
 struct task *conn_take_task(struct conn *conn)
@@ -374,6 +330,7 @@ void conn_free(struct conn *conn)
 
     sender_stop(&conn->sender);
     close(conn->fd);
+    free(conn->negotiation);
     while ((task = TAILQ_FIRST(&conn->free))) {
         TAILQ_REMOVE(&conn->free, task, link);
         free(task->buffer);

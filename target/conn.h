@@ -21,6 +21,7 @@
 #include "text.h"
 
 struct itl_nexus;
+struct negotiation;
 struct nexus;
 struct portal;
 
@@ -37,14 +38,18 @@ struct conn {
     uint8_t isid[6];
     bool logged_in; /* the portal's lock guards it, for other threads */
     bool discovery;
+    uint16_t cid;
+    uint16_t tsih; /* as logged_in */
     struct parameters parameters;
+    bool header_digest, data_digest; /* of what is read */
 
     /* the reader's alone */
     uint64_t deadline_us; /* of the login, then 0 */
     struct task_list collecting;
     uint32_t last_ttt;
-    struct nexus *nexuses;         /* one a LUN; NULL before login */
-    struct itl_nexus *itl_nexuses; /* the same for unit.c */
+    struct negotiation *negotiation; /* discovery.c's; NULL: none was begun */
+    struct nexus *nexuses;           /* one a LUN; NULL before login */
+    struct itl_nexus *itl_nexuses;   /* the same for unit.c */
     uint8_t scratch[16384];
 
     atomic_bool ending; /* read nothing more */
@@ -71,11 +76,13 @@ void conn_ask_to_leave(struct conn *conn, uint16_t seconds); /* the initiator is
 void conn_end(struct conn *conn);                            /* it is to end soon */
 
 /* ---- for those who read PDUs; false: the connection ends ---- */
-bool conn_read(struct conn *conn, void *buf, uint32_t bytes);
-bool conn_skip(struct conn *conn, uint32_t bytes);
+bool conn_read_header(struct conn *conn, uint8_t bhs[PDU_BHS_BYTES]); /* and what belongs to it */
+/* A whole data segment; `buf` NULL: it is dropped. Where its digest is wrong,
+ * *bad is set; `bad` NULL: the connection ends. */
+bool conn_read_segment(struct conn *conn, void *buf, uint32_t bytes, bool *bad);
 bool conn_protocol_error(struct conn *conn, const char *what); /* logs; always false */
-/* `bytes` of a data segment, and its padding. */
-bool conn_read_segment(struct conn *conn, void *buf, uint32_t bytes);
+/* Of the PDU with this header; its data segment was read, or will be. */
+bool conn_reject(struct conn *conn, const uint8_t *bhs, enum pdu_reject reason);
 
 /* A response of its own, with room for data behind it; the connection lives as long as it. */
 struct response *conn_response(struct conn *conn, uint8_t opcode, uint32_t itt,

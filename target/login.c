@@ -29,6 +29,7 @@ enum status { /* class and detail: RFC 7143, 11.13.5 */
               STATUS_AUTHENTICATION_FAILURE = 0x0201,
               STATUS_NOT_FOUND = 0x0203,
               STATUS_UNSUPPORTED_VERSION = 0x0205,
+              STATUS_TOO_MANY_CONNECTIONS = 0x0206,
               STATUS_MISSING_PARAMETER = 0x0207,
               STATUS_SESSION_DOES_NOT_EXIST = 0x020A,
               STATUS_OUT_OF_RESOURCES = 0x0302,
@@ -41,7 +42,7 @@ struct login {
     bool declared; /* our MaxRecvDataSegmentLength */
     bool named;    /* a TargetName came, and it is ours */
     enum status status;
-    uint16_t tsih;
+    uint16_t first_tsih, tsih; /* in requests, in the last response */
     struct text in, out;
 };
 
@@ -123,7 +124,8 @@ static void take_text(struct login *login)
         room = take_key(login, key, value);
     login->in.bytes = 0;
     if (bad || !room)
-        fail(login, STATUS_INITIATOR_ERROR, "its text is no list of keys, or too long");
+        fail(login, STATUS_INITIATOR_ERROR,
+             "its text is no list of keys, or too long, or says a key twice");
 }
 
 static void check_names(struct login *login)
@@ -161,14 +163,25 @@ static void check_header(struct login *login, const uint8_t *bhs)
 
     if (bhs[LOGIN_VERSION_MIN] != 0)
         fail(login, STATUS_UNSUPPORTED_VERSION, "an unknown version of iSCSI");
-    else if (wire_get16(bhs + LOGIN_TSIH) != 0)
-        fail(login, STATUS_SESSION_DOES_NOT_EXIST, "a second connection in a session");
+    else if (wire_get16(bhs + LOGIN_TSIH) != login->first_tsih)
+        fail(login, STATUS_INITIATOR_ERROR, "it changes its TSIH");
     else if ((!login->first && current != login->stage) ||
              (current != STAGE_SECURITY && current != STAGE_OPERATIONAL) ||
              (transit && (next <= current || next == 2)))
         fail(login, STATUS_INITIATOR_ERROR, "stages out of order");
     else
         login->stage = current;
+}
+
+/* A connection for a session that there is already: MaxConnections is 1. */
+static void check_tsih(struct login *login)
+{
+    if (login->first_tsih == 0)
+        return;
+    if (portal_has_session(login->conn, login->first_tsih))
+        fail(login, STATUS_TOO_MANY_CONNECTIONS, "a second connection in a session");
+    else
+        fail(login, STATUS_SESSION_DOES_NOT_EXIST, "for a session that is not there");
 }
 
 static bool respond(struct login *login, const uint8_t *bhs)
@@ -196,13 +209,17 @@ static void enter_full_feature(struct login *login)
     struct conn *conn = login->conn;
 
     text_settle(&conn->parameters);
+    if (!portal_logged_in(conn)) {
+        fail(login, STATUS_OUT_OF_RESOURCES, "the session that it takes the place of does not end");
+        return;
+    }
     if (!association_start_session(conn) || !unit_start_session(conn)) {
         fail(login, STATUS_OUT_OF_RESOURCES, "out of memory");
         return;
     }
     sender_set_limits(&conn->sender, conn->parameters.initiator_data_bytes_max,
                       conn->parameters.max_burst);
-    login->tsih = portal_logged_in(conn);
+    login->tsih = conn->tsih;
     conn_log(conn, 0, conn->discovery ? "discovery session begins" : "session begins");
 }
 
@@ -211,15 +228,14 @@ static bool read_request(struct login *login, uint8_t bhs[PDU_BHS_BYTES])
     struct conn *conn = login->conn;
     uint32_t bytes;
 
-    if (!conn_read(conn, bhs, PDU_BHS_BYTES))
+    if (!conn_read_header(conn, bhs))
         return false;
     bytes = wire_get24(bhs + BHS_DATA_LENGTH);
     if ((bhs[BHS_OPCODE] & PDU_OPCODE_MASK) != PDU_LOGIN)
         return conn_protocol_error(conn, "it begins with something else than a login");
     if (bytes > sizeof login->in.data - login->in.bytes)
         return conn_protocol_error(conn, "a login of too many bytes");
-    if (!conn_skip(conn, bhs[BHS_AHS_LENGTH] * 4u) ||
-        !conn_read_segment(conn, login->in.data + login->in.bytes, bytes))
+    if (!conn_read_segment(conn, login->in.data + login->in.bytes, bytes, NULL))
         return false;
     login->in.bytes += bytes;
     return true;
@@ -240,6 +256,8 @@ static bool step(struct login *login, bool *finished)
     if (login->first) {
         sender_set_numbers(&login->conn->sender, wire_get32(bhs + BHS_CMD_SN));
         memcpy(login->conn->isid, bhs + LOGIN_ISID, sizeof login->conn->isid);
+        login->conn->cid = wire_get16(bhs + BHS_CID);
+        login->first_tsih = wire_get16(bhs + LOGIN_TSIH);
     }
     check_header(login, bhs);
     if (bhs[BHS_FLAGS] & PDU_CONTINUE) {
@@ -249,6 +267,8 @@ static bool step(struct login *login, bool *finished)
     take_text(login);
     if (login->status == STATUS_SUCCESS)
         check_names(login);
+    if (login->status == STATUS_SUCCESS)
+        check_tsih(login);
     add_ours(login);
     if (login->status == STATUS_SUCCESS && is_last(bhs))
         enter_full_feature(login);
@@ -272,6 +292,11 @@ bool login_run(struct conn *conn)
     login->first = true;
     while (ok && !finished)
         ok = step(login, &finished);
+    if (ok) { /* the last response went without */
+        conn->header_digest = conn->parameters.header_digest;
+        conn->data_digest = conn->parameters.data_digest;
+        sender_set_digests(&conn->sender, conn->header_digest, conn->data_digest);
+    }
     free(login);
     return ok;
 }

@@ -6,9 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <isa-l/crc.h>
+
 #include "wire.h"
 
 #define PDU_BHS_BYTES 48
+#define PDU_AHS_BYTES_MAX (255 * 4)
+#define PDU_DIGEST_BYTES 4
 #define PDU_DATA_MAX WIRE_PDU_DATA_MAX /* the MaxRecvDataSegmentLength that we declare */
 #define PDU_NO_TAG UINT32_C(0xFFFFFFFF)
 
@@ -44,6 +48,7 @@ enum { /* offsets */
        BHS_LUN = 8,
        BHS_ITT = 16,
        BHS_TTT = 20,
+       BHS_CID = 20,             /* Login, Logout */
        BHS_EXPECTED_LENGTH = 20, /* SCSI Command */
        BHS_REFERENCED_TAG = 20,  /* Task Management */
        BHS_CMD_SN = 24,
@@ -75,6 +80,7 @@ enum { /* offsets */
 #define PDU_EVENT_LOGOUT 1 /* Asynchronous Message: the target requests a Logout */
 
 enum pdu_reject {
+    PDU_REJECT_DATA_DIGEST = 0x02,
     PDU_REJECT_PROTOCOL_ERROR = 0x04,
     PDU_REJECT_NOT_SUPPORTED = 0x05,
     PDU_REJECT_INVALID_FIELD = 0x09,
@@ -83,6 +89,21 @@ enum pdu_reject {
 static inline uint32_t pdu_padding(uint32_t bytes)
 {
     return -bytes & 3;
+}
+
+/* CRC32C: RFC 7143, 13.1. Begins with PDU_CRC_BEGIN; pdu_put_digest ends it. */
+#define PDU_CRC_BEGIN UINT32_C(0xFFFFFFFF)
+
+static inline uint32_t pdu_crc(uint32_t crc, const void *data, uint32_t bytes)
+{
+    return bytes ? crc32_iscsi((unsigned char *)data, (int)bytes, crc) : crc;
+}
+
+static inline void pdu_put_digest(uint8_t out[PDU_DIGEST_BYTES], uint32_t crc)
+{
+    const uint32_t digest = htole32(~crc);
+
+    memcpy(out, &digest, PDU_DIGEST_BYTES);
 }
 
 /* RFC 1982: a < b */

@@ -165,7 +165,7 @@ static void *serve(void *arg)
     conn_free(conn);
     pthread_mutex_lock(&portal->lock);
     portal->count--;
-    pthread_cond_signal(&portal->left);
+    pthread_cond_broadcast(&portal->left);
     pthread_mutex_unlock(&portal->lock);
     return NULL;
 }
@@ -260,23 +260,46 @@ unsigned portal_run(struct portal *portal, const int *end_fds, unsigned count)
     }
 }
 
-uint16_t portal_logged_in(struct conn *conn)
+/* Another one of the same initiator port that is logged in; NULL: none. */
+static struct conn *find_other(struct portal *portal, const struct conn *conn)
+{
+    struct conn *other;
+
+    TAILQ_FOREACH(other, &portal->conns, link)
+    if (other != conn && other->logged_in && strcmp(other->initiator, conn->initiator) == 0 &&
+        memcmp(other->isid, conn->isid, sizeof conn->isid) == 0)
+        return other;
+    return NULL;
+}
+
+bool portal_logged_in(struct conn *conn)
 {
     struct portal *portal = conn->portal;
     struct conn *other;
-    uint16_t tsih;
 
     pthread_mutex_lock(&portal->lock);
-    TAILQ_FOREACH(other, &portal->conns, link)
-    if (other->logged_in && strcmp(other->initiator, conn->initiator) == 0 &&
-        memcmp(other->isid, conn->isid, sizeof conn->isid) == 0)
+    while ((other = find_other(portal, conn)) && now_us() < conn->deadline_us) {
         sender_kill(&other->sender);
-    conn->logged_in = true;
+        cond_wait_until(&portal->left, &portal->lock, conn->deadline_us);
+    }
+    conn->logged_in = other == NULL;
     if (++portal->last_tsih == 0)
         portal->last_tsih = 1;
-    tsih = portal->last_tsih;
+    conn->tsih = portal->last_tsih;
     pthread_mutex_unlock(&portal->lock);
-    return tsih;
+    return other == NULL;
+}
+
+bool portal_has_session(struct conn *conn, uint16_t tsih)
+{
+    const struct conn *other;
+    bool found;
+
+    pthread_mutex_lock(&conn->portal->lock);
+    other = find_other(conn->portal, conn);
+    found = other && other->tsih == tsih;
+    pthread_mutex_unlock(&conn->portal->lock);
+    return found;
 }
 
 /* Lock held. */

@@ -25,7 +25,10 @@ unsigned portal_run(struct portal *portal, const int *end_fds, unsigned count);
 void portal_close(struct portal *portal);
 
 /* A login is complete: ends an older session of the same initiator port (RFC
- * 7143, 6.3.5), which this one takes the place of. Returns its TSIH. */
-uint16_t portal_logged_in(struct conn *conn);
+ * 7143, 6.3.5), which this one takes the place of, and waits for it. Gives it
+ * its TSIH. False: the older one did not end in time. */
+bool portal_logged_in(struct conn *conn);
+/* Has the connection's initiator port a session with this TSIH? */
+bool portal_has_session(struct conn *conn, uint16_t tsih);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #define QUEUED_BYTES_MAX (8u << 20) /* then nothing more is read */
+#define PIECES 5                    /* of a PDU */
 
 /* ---- one PDU after another ---- */
 
@@ -34,6 +35,22 @@ static void make_data_in(const struct sender *s, struct response *r)
     wire_put32(r->bhs + BHS_BUFFER_OFFSET, r->chunk_offset);
 }
 
+static const uint8_t padding[3];
+
+/* The PDU is complete: its digests, where they were agreed on. */
+static void put_digests(struct response *r)
+{
+    const uint8_t *data = r->data + r->chunk_offset;
+    uint32_t crc;
+
+    if (r->header_digest)
+        pdu_put_digest(r->header_sum, pdu_crc(PDU_CRC_BEGIN, r->bhs, PDU_BHS_BYTES));
+    if (!r->data_digest || r->chunk_bytes == 0)
+        return;
+    crc = pdu_crc(PDU_CRC_BEGIN, data, r->chunk_bytes);
+    pdu_put_digest(r->data_sum, pdu_crc(crc, padding, pdu_padding(r->chunk_bytes)));
+}
+
 static bool is_data_in(const struct response *r)
 {
     return (r->bhs[BHS_OPCODE] & PDU_OPCODE_MASK) == PDU_DATA_IN;
@@ -42,6 +59,8 @@ static bool is_data_in(const struct response *r)
 static void prepare(struct sender *s, struct response *r)
 {
     r->sent = r->chunk_offset = r->burst_bytes = r->data_sn = 0;
+    r->header_digest = s->header_digest;
+    r->data_digest = s->data_digest;
     if (r->ends_command)
         s->commands--;
     wire_put32(r->bhs + BHS_STAT_SN, s->stat_sn);
@@ -55,19 +74,22 @@ static void prepare(struct sender *s, struct response *r)
         r->chunk_bytes = r->bytes;
         wire_put24(r->bhs + BHS_DATA_LENGTH, r->bytes);
     }
+    put_digests(r);
 }
 
 /* The bytes of the current PDU that have not been sent. */
-static int pieces_left(struct response *r, struct iovec out[3])
+static int pieces_left(struct response *r, struct iovec out[PIECES])
 {
-    static const uint8_t padding[3];
-    struct iovec all[3] = {{r->bhs, PDU_BHS_BYTES},
-                           {(void *)(r->data + r->chunk_offset), r->chunk_bytes},
-                           {(void *)padding, pdu_padding(r->chunk_bytes)}};
+    const bool has_data_sum = r->data_digest && r->chunk_bytes > 0;
+    struct iovec all[PIECES] = {{r->bhs, PDU_BHS_BYTES},
+                                {r->header_sum, r->header_digest ? PDU_DIGEST_BYTES : 0},
+                                {(void *)(r->data + r->chunk_offset), r->chunk_bytes},
+                                {(void *)padding, pdu_padding(r->chunk_bytes)},
+                                {r->data_sum, has_data_sum ? PDU_DIGEST_BYTES : 0}};
     size_t skip = r->sent;
     int count = 0;
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < PIECES; i++) {
         size_t n = skip < all[i].iov_len ? skip : all[i].iov_len;
 
         skip -= n;
@@ -82,7 +104,7 @@ static int pieces_left(struct response *r, struct iovec out[3])
 static int push(const struct sender *s, struct response *r, int flags)
 {
     for (;;) {
-        struct iovec pieces[3];
+        struct iovec pieces[PIECES];
         struct msghdr message = {.msg_iov = pieces};
         ssize_t n;
 
@@ -93,6 +115,7 @@ static int push(const struct sender *s, struct response *r, int flags)
                 return 0;
             r->sent = 0;
             make_data_in(s, r);
+            put_digests(r);
             continue;
         }
         n = sendmsg(s->fd, &message, MSG_NOSIGNAL | flags);
@@ -219,6 +242,14 @@ void sender_set_limits(struct sender *s, uint32_t data_bytes_max, uint32_t burst
     pthread_mutex_lock(&s->lock);
     s->data_bytes_max = data_bytes_max;
     s->burst_bytes_max = burst_bytes_max;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void sender_set_digests(struct sender *s, bool header, bool data)
+{
+    pthread_mutex_lock(&s->lock);
+    s->header_digest = header;
+    s->data_digest = data;
     pthread_mutex_unlock(&s->lock);
 }
 

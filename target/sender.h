@@ -29,6 +29,8 @@ struct response {
     /* the sender's */
     uint32_t chunk_offset, chunk_bytes, burst_bytes, data_sn;
     uint32_t sent; /* bytes of the current PDU */
+    bool header_digest, data_digest;
+    uint8_t header_sum[PDU_DIGEST_BYTES], data_sum[PDU_DIGEST_BYTES];
 };
 TAILQ_HEAD(response_list, response);
 
@@ -44,6 +46,7 @@ struct sender {
     uint32_t stat_sn, exp_cmd_sn;
     uint32_t commands;                        /* numbered ones that are not yet answered */
     uint32_t data_bytes_max, burst_bytes_max; /* of the initiator: Data-In's PDUs and bursts */
+    bool header_digest, data_digest;
     bool dead, ending;
 };
 
@@ -56,6 +59,9 @@ void sender_kill(struct sender *s);
 /* At login. */
 void sender_set_numbers(struct sender *s, uint32_t exp_cmd_sn);
 void sender_set_limits(struct sender *s, uint32_t data_bytes_max, uint32_t burst_bytes_max);
+
+/* Of what is sent from now on. */
+void sender_set_digests(struct sender *s, bool header, bool data);
 
 enum arrival { ARRIVAL_NEXT, ARRIVAL_IGNORED, ARRIVAL_GAP };
 /* A PDU with this CmdSN came; NEXT: the number is used now. */

@@ -6,11 +6,11 @@
  */
 #include "serve.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "association.h"
 #include "conn.h"
+#include "discovery.h"
 #include "transfer.h"
 #include "unit.h"
 
@@ -25,88 +25,25 @@ static bool out_of_memory(struct conn *conn)
     return conn_protocol_error(conn, "out of memory");
 }
 
-/* ---- Reject, NOP-Out ---- */
-
-static bool reject(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes,
-                   enum pdu_reject reason)
-{
-    struct response *r = conn_response(conn, PDU_REJECT, PDU_NO_TAG, PDU_BHS_BYTES);
-
-    if (!r)
-        return out_of_memory(conn);
-    r->bhs[BHS_RESPONSE] = (uint8_t)reason;
-    memcpy((void *)r->data, bhs, PDU_BHS_BYTES);
-    conn_send(conn, r);
-    return conn_skip(conn, data_bytes + pdu_padding(data_bytes));
-}
+/* ---- NOP-Out: RFC 7143, 11.18 ---- */
 
 static bool nop_out(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
 {
     uint32_t most = conn->parameters.initiator_data_bytes_max;
-    uint32_t echoed = data_bytes < most ? data_bytes : most;
     struct response *r;
 
     if (wire_get32(bhs + BHS_ITT) == PDU_NO_TAG)
-        return conn_skip(conn, data_bytes + pdu_padding(data_bytes));
-    r = answer_to(conn, bhs, PDU_NOP_IN, echoed);
+        return conn_read_segment(conn, NULL, data_bytes, NULL);
+    r = answer_to(conn, bhs, PDU_NOP_IN, data_bytes);
     if (!r)
         return out_of_memory(conn);
-    if (!conn_read(conn, (void *)r->data, echoed) ||
-        !conn_skip(conn, data_bytes - echoed + pdu_padding(data_bytes))) {
+    if (!conn_read_segment(conn, (void *)r->data, data_bytes, NULL)) {
         conn_discard(r);
         return false;
     }
+    if (r->bytes > most)
+        r->bytes = most;
     memcpy(r->bhs + BHS_LUN, bhs + BHS_LUN, 8);
-    wire_put32(r->bhs + BHS_TTT, PDU_NO_TAG);
-    conn_send(conn, r);
-    return true;
-}
-
-/* ---- Text ---- */
-
-static bool send_targets(struct conn *conn, const char *value, struct text *out)
-{
-    const struct target *target = conn->target;
-    char address[sizeof conn->local + 8];
-
-    if (strcmp(value, "All") != 0 && value[0] != 0 && strcmp(value, target->name) != 0)
-        return true; /* of a target that is not here there is nothing to say */
-    snprintf(address, sizeof address, "%s,1", conn->local);
-    return text_put(out, "TargetName", target->name) && text_put(out, "TargetAddress", address);
-}
-
-/* False: it is no list of keys. */
-static bool answer_text(struct conn *conn, struct text *in, struct text *out)
-{
-    const char *key, *value;
-    size_t offset = 0;
-    bool bad = false, room = true;
-
-    while (room && text_next(in, &offset, &key, &value, &bad)) {
-        if (strcmp(key, "SendTargets") == 0)
-            room = send_targets(conn, value, out);
-        else
-            room = text_put(out, key, "Reject");
-    }
-    return room && !bad && out->bytes <= conn->parameters.initiator_data_bytes_max;
-}
-
-static bool text_request(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
-{
-    struct text in = {.bytes = data_bytes}, out = {.bytes = 0};
-    struct response *r;
-
-    if (data_bytes > sizeof in.data || !(bhs[BHS_FLAGS] & PDU_FINAL) ||
-        (bhs[BHS_FLAGS] & PDU_CONTINUE))
-        return reject(conn, bhs, data_bytes, PDU_REJECT_INVALID_FIELD);
-    if (!conn_read_segment(conn, in.data, data_bytes))
-        return false;
-    if (!answer_text(conn, &in, &out))
-        return reject(conn, bhs, 0, PDU_REJECT_PROTOCOL_ERROR);
-    r = answer_to(conn, bhs, PDU_TEXT_RESPONSE, (uint32_t)out.bytes);
-    if (!r)
-        return out_of_memory(conn);
-    memcpy((void *)r->data, out.data, out.bytes);
     wire_put32(r->bhs + BHS_TTT, PDU_NO_TAG);
     conn_send(conn, r);
     return true;
@@ -114,24 +51,38 @@ static bool text_request(struct conn *conn, const uint8_t *bhs, uint32_t data_by
 
 /* ---- Logout: RFC 7143, 11.14 ---- */
 
+enum { CLOSE_SESSION = 0, CLOSE_CONNECTION = 1 }; /* reasons; 2: recovery */
+enum logout_response { CLOSED = 0, CID_NOT_FOUND = 1, RECOVERY_NOT_SUPPORTED = 2 };
+
+static enum logout_response judge_logout(const struct conn *conn, const uint8_t *bhs)
+{
+    switch (bhs[BHS_FLAGS] & 0x7F) {
+    case CLOSE_SESSION:
+        return CLOSED;
+    case CLOSE_CONNECTION: /* the only one */
+        return wire_get16(bhs + BHS_CID) == conn->cid ? CLOSED : CID_NOT_FOUND;
+    default:
+        return RECOVERY_NOT_SUPPORTED;
+    }
+}
+
 static bool logout(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
 {
-    enum { FOR_RECOVERY = 2, RECOVERY_NOT_SUPPORTED = 2 };
-    bool recovery = (bhs[BHS_FLAGS] & 0x7F) == FOR_RECOVERY;
+    enum logout_response response = judge_logout(conn, bhs);
     struct response *r;
 
-    if (!conn_skip(conn, data_bytes + pdu_padding(data_bytes)))
+    if (!conn_read_segment(conn, NULL, data_bytes, NULL))
         return false;
-    if (!recovery) { /* before it hears of it: a reader's share, and a reserved disk, is free */
+    if (response == CLOSED) { /* before it hears of it: a reader's share, a reserved disk, is free */
         association_end_session(conn);
         unit_end_session(conn);
     }
     r = answer_to(conn, bhs, PDU_LOGOUT_RESPONSE, 0);
     if (!r)
         return out_of_memory(conn);
-    r->bhs[BHS_RESPONSE] = recovery ? RECOVERY_NOT_SUPPORTED : 0;
+    r->bhs[BHS_RESPONSE] = (uint8_t)response;
     conn_send(conn, r);
-    return recovery;
+    return response != CLOSED;
 }
 
 /* ---- task management: RFC 7143, 11.5 ---- */
@@ -242,7 +193,7 @@ static bool task_management(struct conn *conn, const uint8_t *bhs, uint32_t data
 {
     struct response *r;
 
-    if (!conn_skip(conn, data_bytes + pdu_padding(data_bytes)))
+    if (!conn_read_segment(conn, NULL, data_bytes, NULL))
         return false;
     r = answer_to(conn, bhs, PDU_TASK_MANAGEMENT_RESPONSE, 0);
     if (!r)
@@ -275,7 +226,7 @@ static bool dispatch(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
     case PDU_TASK_MANAGEMENT:
         return task_management(conn, bhs, data_bytes);
     case PDU_TEXT:
-        return text_request(conn, bhs, data_bytes);
+        return discovery_text_request(conn, bhs, data_bytes);
     case PDU_DATA_OUT:
         return transfer_data_out(conn, bhs, data_bytes);
     case PDU_LOGOUT:
@@ -283,7 +234,8 @@ static bool dispatch(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
     case PDU_LOGIN:
         return conn_protocol_error(conn, "a second login");
     default:
-        return reject(conn, bhs, data_bytes, PDU_REJECT_NOT_SUPPORTED);
+        return conn_reject(conn, bhs, PDU_REJECT_NOT_SUPPORTED) &&
+               conn_read_segment(conn, NULL, data_bytes, NULL);
     }
 }
 
@@ -294,15 +246,13 @@ static bool serve(struct conn *conn, const uint8_t *bhs)
 
     if (data_bytes > PDU_DATA_MAX)
         return conn_protocol_error(conn, "a PDU with more data than we declared to take");
-    if (!conn_skip(conn, bhs[BHS_AHS_LENGTH] * 4u))
-        return false;
     if (!is_numbered(bhs))
         return dispatch(conn, bhs, data_bytes);
     switch (sender_arrived(&conn->sender, wire_get32(bhs + BHS_CMD_SN), is_command)) {
     case ARRIVAL_NEXT:
         return dispatch(conn, bhs, data_bytes);
     case ARRIVAL_IGNORED: /* RFC 7143, 4.2.2.1 */
-        return conn_skip(conn, data_bytes + pdu_padding(data_bytes));
+        return conn_read_segment(conn, NULL, data_bytes, NULL);
     default:
         return conn_protocol_error(conn, "a gap in CmdSN, which one connection can't fill");
     }
@@ -314,5 +264,5 @@ void serve_run(struct conn *conn)
 
     do
         sender_wait_for_room(&conn->sender);
-    while (!atomic_load(&conn->ending) && conn_read(conn, bhs, sizeof bhs) && serve(conn, bhs));
+    while (!atomic_load(&conn->ending) && conn_read_header(conn, bhs) && serve(conn, bhs));
 }

@@ -14,6 +14,7 @@
 #include "lease.h"
 #include "sender.h"
 #include "sense.h"
+#include "text.h"
 #include "workers.h"
 
 #define TASK_DATA_MAX WIRE_PDU_DATA_MAX
@@ -63,8 +64,13 @@ struct task {
     size_t buffer_bytes;
     uint8_t *out; /* where data out goes, within buffer */
     uint32_t received;
-    uint32_t unsolicited_end, burst_end; /* how far the peer may send now */
-    uint32_t ttt, r2t_sn, data_sn;
+    uint32_t unsolicited_end; /* how far the peer may send unasked */
+    uint32_t asked;           /* how far we have asked with R2Ts */
+    struct burst {
+        uint32_t ttt, end;
+    } bursts[R2TS_MAX]; /* that are on their way, in order */
+    unsigned burst_count;
+    uint32_t r2t_sn, data_sn;
 
     struct response response;
     struct response *hint;

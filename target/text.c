@@ -10,18 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <glib.h>
+
 #include "wire.h"
 
 #define BURST_BYTES WIRE_PDU_DATA_MAX
 
 enum result {
-    RESULT_LIST, /* our only value, if the list has it */
+    RESULT_LIST, /* the first of the list's values that is one of ours */
     RESULT_AND,
     RESULT_OR,
     RESULT_MINIMUM,
     RESULT_MAXIMUM,
     RESULT_DECLARED, /* takes the value, answers nothing */
-    RESULT_IRRELEVANT,
+    RESULT_OBSOLETE, /* RFC 7143, 13.25 */
 };
 
 struct key {
@@ -37,20 +39,23 @@ struct key {
 #define FIELD(member) (offsetof(struct parameters, member) + 1)
 
 static const struct key keys[] = {
-    {"HeaderDigest", RESULT_LIST, .ours = "None"},
-    {"DataDigest", RESULT_LIST, .ours = "None"},
+    {"HeaderDigest", RESULT_LIST, .ours = "CRC32C,None", .field = FIELD(header_digest),
+     .boolean_field = true},
+    {"DataDigest", RESULT_LIST, .ours = "CRC32C,None", .field = FIELD(data_digest),
+     .boolean_field = true},
     {"TaskReporting", RESULT_LIST, .ours = "RFC3720"},
     {"InitialR2T", RESULT_OR, .number = 0, .field = FIELD(initial_r2t), .boolean_field = true},
     {"ImmediateData", RESULT_AND, .number = 1, .field = FIELD(immediate_data),
      .boolean_field = true},
     {"DataPDUInOrder", RESULT_OR, .number = 1},
     {"DataSequenceInOrder", RESULT_OR, .number = 1},
-    {"IFMarker", RESULT_AND, .number = 0},
-    {"OFMarker", RESULT_AND, .number = 0},
-    {.name = "IFMarkInt", .result = RESULT_IRRELEVANT},
-    {.name = "OFMarkInt", .result = RESULT_IRRELEVANT},
+    {.name = "IFMarker", .result = RESULT_OBSOLETE},
+    {.name = "OFMarker", .result = RESULT_OBSOLETE},
+    {.name = "IFMarkInt", .result = RESULT_OBSOLETE},
+    {.name = "OFMarkInt", .result = RESULT_OBSOLETE},
     {"MaxConnections", RESULT_MINIMUM, .number = 1, .least = 1, .most = 65535},
-    {"MaxOutstandingR2T", RESULT_MINIMUM, .number = 1, .least = 1, .most = 65535},
+    {"MaxOutstandingR2T", RESULT_MINIMUM, .number = R2TS_MAX, .least = 1, .most = 65535,
+     .field = FIELD(max_r2ts)},
     {"ErrorRecoveryLevel", RESULT_MINIMUM, .number = 0, .least = 0, .most = 2},
     {"DefaultTime2Wait", RESULT_MAXIMUM, .number = 0, .least = 0, .most = 3600},
     {"DefaultTime2Retain", RESULT_MINIMUM, .number = 0, .least = 0, .most = 3600},
@@ -70,6 +75,7 @@ void text_defaults(struct parameters *p)
         .initiator_data_bytes_max = 8192,
         .max_burst = BURST_BYTES,
         .first_burst = 65536,
+        .max_r2ts = 1,
         .initial_r2t = true,
         .immediate_data = true,
     };
@@ -184,6 +190,22 @@ static bool negotiate_number(struct parameters *p, const struct key *key, const 
     return key->result == RESULT_DECLARED || text_put(out, key->name, text);
 }
 
+static bool negotiate_list(struct parameters *p, const struct key *key, const char *list,
+                           struct text *out)
+{
+    while (*list) {
+        size_t n = strcspn(list, ",");
+        g_autofree char *value = g_strndup(list, n);
+
+        if (list_has(key->ours, value)) {
+            store(p, key, strcmp(value, "None") != 0);
+            return text_put(out, key->name, value);
+        }
+        list += n + (list[n] == ',');
+    }
+    return text_put(out, key->name, "Reject");
+}
+
 static const struct key *find_key(const char *name)
 {
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -198,15 +220,29 @@ bool text_negotiate(struct parameters *p, const char *name, const char *value, s
 
     if (!key)
         return text_put(out, name, "NotUnderstood");
+    if (p->seen & 1u << (key - keys))
+        return false;
+    p->seen |= 1u << (key - keys);
     switch (key->result) {
     case RESULT_LIST:
-        return text_put(out, name, list_has(value, key->ours) ? key->ours : "Reject");
-    case RESULT_IRRELEVANT:
-        return text_put(out, name, "Irrelevant");
+        return negotiate_list(p, key, value, out);
+    case RESULT_OBSOLETE:
+        return text_put(out, name, "Reject");
     case RESULT_AND:
     case RESULT_OR:
         return negotiate_boolean(p, key, value, out);
     default:
         return negotiate_number(p, key, value, out);
     }
+}
+
+bool text_redeclare(struct parameters *p, const char *name, const char *value, struct text *out)
+{
+    const struct key *key = find_key(name);
+
+    if (!key)
+        return text_put(out, name, "NotUnderstood");
+    if (key->result != RESULT_DECLARED)
+        return text_put(out, name, "Reject");
+    return negotiate_number(p, key, value, out);
 }

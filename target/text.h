@@ -8,11 +8,15 @@
 #include <stdint.h>
 
 #define TEXT_BYTES_MAX 8192
+#define R2TS_MAX 4 /* our MaxOutstandingR2T */
 
 struct parameters {                    /* of the session, as negotiated */
     uint32_t initiator_data_bytes_max; /* its MaxRecvDataSegmentLength */
     uint32_t max_burst, first_burst;
+    uint32_t max_r2ts;
     bool initial_r2t, immediate_data;
+    bool header_digest, data_digest; /* CRC32C */
+    uint32_t seen;                   /* a bit for each key that came */
 };
 
 struct text { /* key=value pairs, each with a NUL behind it */
@@ -29,8 +33,13 @@ bool text_next(struct text *text, size_t *offset, const char **key, const char *
 /* False where there is no room. */
 bool text_put(struct text *out, const char *key, const char *value);
 
-/* Answers an operational key into `out`, as its result function says. False: no room. */
+/* Answers an operational key into `out`, as its result function says. False:
+ * no room, or the key came before (RFC 7143, 6.3: a protocol error). */
 bool text_negotiate(struct parameters *parameters, const char *key, const char *value,
+                    struct text *out);
+
+/* After login only this one may be declared anew: MaxRecvDataSegmentLength. */
+bool text_redeclare(struct parameters *parameters, const char *key, const char *value,
                     struct text *out);
 
 /* FirstBurstLength must not exceed MaxBurstLength, whatever order they came in. */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Collecting data: transfer.h. Data comes in order (DataPDUInOrder and
- * DataSequenceInOrder are Yes), with one R2T at a time (MaxOutstandingR2T=1).
- * A refused command's data is read, since it is on its way, and dropped.
+ * DataSequenceInOrder are Yes); as many R2Ts are on their way at a time as
+ * MaxOutstandingR2T allows. A refused command's data is read, since it is on
+ * its way, and dropped.
  */
 #include "transfer.h"
 
@@ -40,46 +41,68 @@ static struct task *make_task(struct conn *conn, const uint8_t *bhs)
     return task;
 }
 
-static bool ask_for_more(struct conn *conn, struct task *task)
+/* ---- R2T: RFC 7143, 11.8 ---- */
+
+static bool ask(struct conn *conn, struct task *task)
 {
     struct response *r2t = conn_response(conn, PDU_R2T, task->itt, 0);
-    uint32_t left = task->expected - task->received;
+    struct burst *burst = &task->bursts[task->burst_count];
+    uint32_t left = task->expected - task->asked;
     uint32_t n = left < conn->parameters.max_burst ? left : conn->parameters.max_burst;
 
     if (!r2t)
         return conn_protocol_error(conn, "out of memory");
     if (++conn->last_ttt == PDU_NO_TAG)
         conn->last_ttt = 0;
-    task->ttt = conn->last_ttt;
-    task->burst_end = task->received + n;
-    task->data_sn = 0;
     r2t->numbered = false;
     memcpy(r2t->bhs + BHS_LUN, task->lun_field, sizeof task->lun_field);
-    wire_put32(r2t->bhs + BHS_TTT, task->ttt);
+    wire_put32(r2t->bhs + BHS_TTT, conn->last_ttt);
     wire_put32(r2t->bhs + BHS_DATA_SN, task->r2t_sn++);
-    wire_put32(r2t->bhs + BHS_BUFFER_OFFSET, task->received);
+    wire_put32(r2t->bhs + BHS_BUFFER_OFFSET, task->asked);
     wire_put32(r2t->bhs + BHS_DESIRED_LENGTH, n);
+    task->asked += n;
+    *burst = (struct burst){conn->last_ttt, task->asked};
+    task->burst_count++;
     conn_send(conn, r2t);
     return true;
 }
 
-/* The peer has sent what it may send now. */
+/* The first of `bursts`, or the unsolicited data, is there. */
 static bool burst_ended(struct conn *conn, struct task *task)
 {
-    if (!task->refusal.key && task->received < task->expected)
-        return ask_for_more(conn, task);
+    bool ok = true;
+
+    task->data_sn = 0;
+    if (task->burst_count > 0)
+        memmove(task->bursts, task->bursts + 1, --task->burst_count * sizeof *task->bursts);
+    else
+        task->asked = task->received;
+    while (ok && !task->refusal.key && task->asked < task->expected &&
+           task->burst_count < conn->parameters.max_r2ts)
+        ok = ask(conn, task);
+    if (!ok || task->burst_count > 0)
+        return ok;
     TAILQ_REMOVE(&conn->collecting, task, link);
     task_start(task);
     return true;
 }
 
-static bool read_data(struct conn *conn, struct task *task, uint32_t bytes)
-{
-    bool ok = task->refusal.key ? conn_skip(conn, bytes + pdu_padding(bytes))
-                                : conn_read_segment(conn, task->out + task->received, bytes);
+/* ---- data ---- */
 
+/* Of a task that is refused it is dropped. */
+static bool read_data(struct conn *conn, struct task *task, const uint8_t *bhs, uint32_t bytes)
+{
+    uint8_t *to = task->refusal.key || bytes == 0 ? NULL : task->out + task->received;
+    bool bad = false;
+
+    if (!conn_read_segment(conn, to, bytes, &bad))
+        return false;
     task->received += bytes;
-    return ok;
+    if (!bad)
+        return true;
+    if (!task->refusal.key)
+        task->refusal = SENSE_PROTOCOL_SERVICE_CRC;
+    return conn_reject(conn, bhs, PDU_REJECT_DATA_DIGEST);
 }
 
 static const char *check_command(const struct conn *conn, const struct task *task, bool final,
@@ -113,9 +136,7 @@ bool transfer_command(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes
     if (wrong)
         return conn_protocol_error(conn, wrong);
     task_admit(task);
-    task->ttt = PDU_NO_TAG;
-    task->burst_end = task->unsolicited_end;
-    if (!read_data(conn, task, data_bytes))
+    if (!read_data(conn, task, bhs, data_bytes))
         return false;
     if (!task->writes) {
         TAILQ_REMOVE(&conn->collecting, task, link);
@@ -128,12 +149,14 @@ bool transfer_command(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes
 /* A burst whose bytes can't be counted: where the next one begins is lost. */
 static const char *check_burst(const struct task *task, const uint8_t *bhs, uint32_t data_bytes)
 {
-    if (wire_get32(bhs + BHS_TTT) != task->ttt)
+    bool solicited = task->burst_count > 0;
+    uint32_t end = solicited ? task->bursts[0].end : task->unsolicited_end;
+
+    if (wire_get32(bhs + BHS_TTT) != (solicited ? task->bursts[0].ttt : PDU_NO_TAG))
         return "Data-Out that nobody asked for";
-    if (data_bytes > task->burst_end - task->received)
+    if (data_bytes > end - task->received)
         return "more Data-Out than was asked for";
-    if ((bhs[BHS_FLAGS] & PDU_FINAL) && task->ttt != PDU_NO_TAG &&
-        task->received + data_bytes != task->burst_end)
+    if ((bhs[BHS_FLAGS] & PDU_FINAL) && solicited && task->received + data_bytes != end)
         return "less Data-Out than was asked for";
     return NULL;
 }
@@ -155,13 +178,13 @@ bool transfer_data_out(struct conn *conn, const uint8_t *bhs, uint32_t data_byte
     const char *wrong;
 
     if (!task) /* of a command that was aborted or ignored */
-        return conn_skip(conn, data_bytes + pdu_padding(data_bytes));
+        return conn_read_segment(conn, NULL, data_bytes, NULL);
     wrong = check_burst(task, bhs, data_bytes);
     if (wrong)
         return conn_protocol_error(conn, wrong);
     check_sequence(task, bhs);
     task->data_sn++;
-    if (!read_data(conn, task, data_bytes))
+    if (!read_data(conn, task, bhs, data_bytes))
         return false;
     return bhs[BHS_FLAGS] & PDU_FINAL ? burst_ended(conn, task) : true;
 }
