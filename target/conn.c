@@ -24,6 +24,7 @@
 struct own_response {
     struct response response;
     struct conn *conn;
+    size_t bytes; /* of all of it, in the session's account; 0: it is too small to count */
     uint8_t data[];
 };
 
@@ -100,17 +101,36 @@ static void own_response_done(struct response *response)
     struct own_response *own = (struct own_response *)response;
     struct conn *conn = own->conn;
 
-    free(own);
+    if (own->bytes)
+        memory_give(conn->target->memory, &conn->memory, (uint8_t *)own, own->bytes);
+    else
+        free(own);
     release(conn);
 }
 
-struct response *conn_response(struct conn *conn, uint8_t opcode, uint32_t itt, uint32_t data_bytes)
+/* With much data (an echo) it is accounted for; text and lesser things are not. */
+static struct own_response *allocate(struct conn *conn, uint32_t data_bytes)
 {
-    struct own_response *own = malloc(sizeof *own + data_bytes);
+    size_t bytes = sizeof(struct own_response) + data_bytes;
+    size_t pages = (bytes + TASK_DATA_OFFSET - 1) / TASK_DATA_OFFSET * TASK_DATA_OFFSET;
+    bool counts = data_bytes > TEXT_BYTES_MAX;
+    struct own_response *own =
+        counts ? (struct own_response *)memory_take(conn->target->memory, &conn->memory, pages)
+               : malloc(bytes);
 
     if (!own)
         return NULL;
     memset(own, 0, sizeof *own);
+    own->bytes = counts ? pages : 0;
+    return own;
+}
+
+struct response *conn_response(struct conn *conn, uint8_t opcode, uint32_t itt, uint32_t data_bytes)
+{
+    struct own_response *own = allocate(conn, data_bytes);
+
+    if (!own)
+        return NULL;
     own->conn = conn;
     own->response.bhs[BHS_OPCODE] = opcode;
     own->response.bhs[BHS_FLAGS] = PDU_FINAL;
@@ -163,12 +183,7 @@ struct task *conn_take_task(struct conn *conn)
     if (!task)
         task = calloc(1, sizeof *task);
     if (task) {
-        uint8_t *buffer = task->buffer;
-        size_t bytes = task->buffer_bytes;
-
         memset(task, 0, sizeof *task);
-        task->buffer = buffer;
-        task->buffer_bytes = bytes;
         task->conn = conn;
         return task;
     }
@@ -213,7 +228,7 @@ bool conn_wait_for(struct conn *conn, bool (*which)(const struct task *, const v
 
 void conn_give_task(struct conn *conn, struct task *task)
 {
-    task_trim(task);
+    task_release_buffer(task);
     pthread_mutex_lock(&conn->lock);
     if (task->running)
         TAILQ_REMOVE(&conn->running, task, link);
@@ -333,7 +348,6 @@ void conn_free(struct conn *conn)
     free(conn->negotiation);
     while ((task = TAILQ_FIRST(&conn->free))) {
         TAILQ_REMOVE(&conn->free, task, link);
-        free(task->buffer);
         free(task);
     }
     pthread_cond_destroy(&conn->changed);

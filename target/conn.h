@@ -54,6 +54,7 @@ struct conn {
 
     atomic_bool ending; /* read nothing more */
     atomic_uint bad_tags;
+    struct memory_share memory;
     struct sender sender;
 
     pthread_mutex_t lock; /* guards everything that follows */

@@ -6,6 +6,7 @@
  * signalfd, so that the end is an event like the others.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,10 @@
 #include "log.h"
 #include "options.h"
 #include "portal.h"
+#include "task.h"
+
+#define MEMORY_BYTES_MAX (512u << 20) /* for the data of all sessions */
+#define MMAP_THRESHOLD (128 << 10)
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
@@ -71,7 +76,8 @@ static int open_all(struct target *target, const struct options *options, char *
         return -1;
     }
     target->workers = workers_new("worker", 0);
-    if (!target->workers) {
+    target->memory = memory_new(MEMORY_BYTES_MAX, TASK_BUFFER_BYTES);
+    if (!target->workers || !target->memory) {
         snprintf(message, size, "out of memory or threads");
         return -1;
     }
@@ -114,6 +120,7 @@ static int run(const struct options *options, char *message, size_t size)
         return -1;
     result = serve(&target, options, signals, message, size);
     workers_free(target.workers);
+    memory_free(target.memory);
     if (target_close(&target, last, sizeof last) != 0) {
         if (result == 0)
             snprintf(message, size, "%s", last);
@@ -129,6 +136,10 @@ int main(int argc, char **argv)
     char message[512] = "";
     int status = 0;
 
+    /* What is freed goes back to the system, also if the next session's buffers are of other
+     * sizes: left to itself, glibc raises this limit and keeps what lies between. */
+    if (mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD) != 1)
+        log_line("mallopt is not glibc's: memory may not go back to the system");
     if (!options_parse(&options, &argc, &argv, message, sizeof message))
         status = EXIT_USAGE;
     else if (run(&options, message, sizeof message) != 0)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Listening and accepting: portal.h. Each connection has a thread, which takes
- * it off the list as the last thing it does.
+ * it off the list and frees it; whoever accepts the next one, or closes the
+ * portal, joins the thread.
  */
 #include "portal.h"
 
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,6 +36,13 @@
 #define KEEPALIVE_COUNT 3
 #define USER_TIMEOUT_MS 60000
 
+struct server { /* a thread */
+    SLIST_ENTRY(server) link;
+    pthread_t thread;
+    struct conn *conn;
+};
+SLIST_HEAD(server_list, server);
+
 struct portal {
     struct target *target;
     int fd;
@@ -43,6 +52,7 @@ struct portal {
     pthread_cond_t left;  /* a connection is gone */
     TAILQ_HEAD(, conn) conns;
     unsigned count;
+    struct server_list ended; /* to be joined */
     uint16_t last_tsih;
 };
 
@@ -116,6 +126,7 @@ struct portal *portal_open(const char *address, struct target *target, char *mes
     if (portal) {
         portal->target = target;
         TAILQ_INIT(&portal->conns);
+        SLIST_INIT(&portal->ended);
         pthread_mutex_init(&portal->lock, NULL);
         cond_init(&portal->left);
         error = bind_to(portal, info);
@@ -155,7 +166,8 @@ const char *portal_address(const struct portal *portal)
 
 static void *serve(void *arg)
 {
-    struct conn *conn = arg;
+    struct server *server = arg;
+    struct conn *conn = server->conn;
     struct portal *portal = conn->portal;
 
     conn_run(conn);
@@ -165,9 +177,26 @@ static void *serve(void *arg)
     conn_free(conn);
     pthread_mutex_lock(&portal->lock);
     portal->count--;
+    SLIST_INSERT_HEAD(&portal->ended, server, link);
     pthread_cond_broadcast(&portal->left);
     pthread_mutex_unlock(&portal->lock);
     return NULL;
+}
+
+static void join_ended(struct portal *portal)
+{
+    struct server_list ended;
+    struct server *server;
+
+    pthread_mutex_lock(&portal->lock);
+    ended = portal->ended;
+    SLIST_INIT(&portal->ended);
+    pthread_mutex_unlock(&portal->lock);
+    while ((server = SLIST_FIRST(&ended))) {
+        SLIST_REMOVE_HEAD(&ended, link);
+        pthread_join(server->thread, NULL);
+        free(server);
+    }
 }
 
 static int set_options(int fd)
@@ -189,23 +218,25 @@ static int set_options(int fd)
     return 0;
 }
 
+/* With the lock held: the thread can't end before it is on the list. */
 static bool start_thread(struct conn *conn)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
-    int error;
+    struct server *server = calloc(1, sizeof *server);
 
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    error = pthread_create(&thread, &attr, serve, conn);
-    pthread_attr_destroy(&attr);
-    return error == 0;
+    if (!server)
+        return false;
+    server->conn = conn;
+    if (pthread_create(&server->thread, NULL, serve, server) == 0)
+        return true;
+    free(server);
+    return false;
 }
 
 static bool start(struct portal *portal, struct conn *conn)
 {
     bool ok;
 
+    join_ended(portal);
     pthread_mutex_lock(&portal->lock);
     ok = portal->count < CONNECTIONS_MAX && start_thread(conn);
     if (ok) {
@@ -336,6 +367,7 @@ void portal_close(struct portal *portal)
     if (portal->fd >= 0)
         close(portal->fd);
     end_connections(portal);
+    join_ended(portal);
     pthread_cond_destroy(&portal->left);
     pthread_mutex_destroy(&portal->lock);
     free(portal);

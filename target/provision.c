@@ -78,19 +78,31 @@ static bool is_zero(const uint8_t *data, uint32_t bytes)
     return data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0;
 }
 
-/* The block over and over, in pieces as large as the buffer. */
+#define REPEATED_BYTES TASK_DATA_MAX
+
+/* The block over and over, as often as there is room, or need, for it. False: no memory. */
+static bool multiply(struct task *task, struct range r)
+{
+    uint32_t block_bytes = task->lun->block_bytes;
+    uint64_t all = r.blocks * block_bytes;
+    uint32_t bytes = all < REPEATED_BYTES ? (uint32_t)all : REPEATED_BYTES;
+    uint8_t block[PLAIN_BLOCK_BYTES];
+
+    memcpy(block, task->out, block_bytes);
+    task->out = task_data_room(task, bytes);
+    for (uint32_t i = 0; task->out && i < bytes; i += block_bytes)
+        memcpy(task->out + i, block, block_bytes);
+    return task->out != NULL;
+}
+
 static int repeat(struct task *task, struct range r)
 {
     struct backend *backend = task->lun->backend;
-    uint64_t block_bytes = task->lun->block_bytes, left = r.blocks * block_bytes;
-    uint64_t offset = r.lba * block_bytes;
+    uint64_t left = r.blocks * task->lun->block_bytes, offset = r.lba * task->lun->block_bytes;
     int error = 0;
 
-    for (uint64_t filled = block_bytes; filled < TASK_DATA_MAX && filled < left;
-         filled += block_bytes)
-        memcpy(task->out + filled, task->out, block_bytes);
     while (left && !error) {
-        uint64_t n = left < TASK_DATA_MAX ? left : TASK_DATA_MAX;
+        uint64_t n = left < REPEATED_BYTES ? left : REPEATED_BYTES;
 
         error = backend->operations->pwrite(backend, task->out, n, offset);
         offset += n;
@@ -101,16 +113,22 @@ static int repeat(struct task *task, struct range r)
 
 /* With UNMAP the block should be zeros, as unmapped blocks read. Where it is not,
  * it does not count: other targets do so too, and initiators rely on it. */
-static int write_same(struct task *task, struct range r)
+static bool is_repeated(const struct task *task)
 {
-    struct backend *backend = task->lun->backend;
+    return task->used > 0 && !(task->cdb[1] & WRITE_SAME_UNMAP) &&
+           !is_zero(task->out, task->lun->block_bytes);
+}
+
+static int write_same(struct task *task, struct range r, bool repeated)
+{
+    const struct backend_operations *operations = task->lun->backend->operations;
     uint64_t bytes = r.blocks * task->lun->block_bytes, offset = r.lba * task->lun->block_bytes;
 
+    if (repeated)
+        return repeat(task, r);
     if (task->cdb[1] & WRITE_SAME_UNMAP)
-        return backend->operations->unmap(backend, bytes, offset);
-    if (task->used == 0 || is_zero(task->out, task->lun->block_bytes))
-        return backend->operations->zero(backend, bytes, offset);
-    return repeat(task, r);
+        return operations->unmap(task->lun->backend, bytes, offset);
+    return operations->zero(task->lun->backend, bytes, offset);
 }
 
 static struct sense check_write_same(const struct task *task, struct range r)
@@ -128,6 +146,7 @@ void sbc_write_same(struct task *task)
 {
     struct range r = range_of(task);
     struct sense sense;
+    bool repeated;
     int error;
 
     if (r.blocks == 0 && r.lba <= task->lun->blocks)
@@ -138,8 +157,13 @@ void sbc_write_same(struct task *task)
         task_check(task, sense);
         return;
     }
+    repeated = is_repeated(task);
+    if (repeated && !multiply(task, r)) {
+        task_status(task, SCSI_BUSY);
+        return;
+    }
     pthread_rwlock_rdlock(&task->lun->unit->medium);
-    error = write_same(task, r);
+    error = write_same(task, r, repeated);
     pthread_rwlock_unlock(&task->lun->unit->medium);
     task_answer(task, range_written(task, error, false));
 }

@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "key.h"
 #include "lease.h"
+#include "memory.h"
 #include "sense.h"
 #include "unit.h"
 #include "workers.h"
@@ -39,6 +40,7 @@ struct target {
     struct lun *luns;
     unsigned lun_count;
     struct workers *workers;
+    struct memory *memory; /* for the data of all sessions */
 };
 
 struct lun_settings {

@@ -11,6 +11,8 @@
 #include "sealed.h"
 #include "unit.h"
 
+#define LITTLE_BYTES (64u << 10)
+
 /* ---- before the data ---- */
 
 static bool lun_takes(const struct task *task)
@@ -73,8 +75,9 @@ void task_admit(struct task *task)
     if (task->refusal.key || !task->writes)
         return;
     task->out = task_data_room(task, task->expected);
-    if (!task->out)
-        task->refusal = SENSE_INTERNAL_FAILURE;
+    task->full = !task->out;
+    if (task->full)
+        task->refusal = SENSE_ABORTED;
     else if (command_has(task->command, COMMAND_MASKED))
         task->out -= sizeof(struct wire_write);
 }
@@ -83,12 +86,24 @@ void task_admit(struct task *task)
 
 static uint8_t *buffer_of(struct task *task, size_t bytes)
 {
-    if (task->buffer_bytes < bytes) {
-        free(task->buffer);
-        task->buffer = aligned_alloc(TASK_DATA_OFFSET, bytes);
-        task->buffer_bytes = task->buffer ? bytes : 0;
-    }
+    struct conn *conn = task->conn;
+
+    if (task->buffer_bytes >= bytes)
+        return task->buffer;
+    task_release_buffer(task);
+    task->buffer = memory_take(conn->target->memory, &conn->memory, bytes);
+    task->buffer_bytes = task->buffer ? bytes : 0;
     return task->buffer;
+}
+
+void task_release_buffer(struct task *task)
+{
+    struct conn *conn = task->conn;
+
+    if (task->buffer)
+        memory_give(conn->target->memory, &conn->memory, task->buffer, task->buffer_bytes);
+    task->buffer = NULL;
+    task->buffer_bytes = 0;
 }
 
 uint8_t *task_buffer(struct task *task)
@@ -96,12 +111,15 @@ uint8_t *task_buffer(struct task *task)
     return buffer_of(task, TASK_BUFFER_BYTES);
 }
 
+/* Little data takes little memory, much as much as it has to, all else the usual buffer. */
 uint8_t *task_data_room(struct task *task, uint32_t bytes)
 {
     size_t whole = ((size_t)bytes + TASK_DATA_OFFSET - 1) / TASK_DATA_OFFSET * TASK_DATA_OFFSET;
-    uint8_t *buffer =
-        buffer_of(task, bytes <= TASK_DATA_MAX ? TASK_BUFFER_BYTES : TASK_DATA_OFFSET + whole);
+    uint8_t *buffer;
 
+    if (whole > LITTLE_BYTES && whole <= TASK_DATA_MAX)
+        whole = TASK_DATA_MAX;
+    buffer = buffer_of(task, TASK_DATA_OFFSET + whole);
     return buffer ? buffer + TASK_DATA_OFFSET : NULL;
 }
 
@@ -116,15 +134,6 @@ uint8_t *task_answer_room(struct task *task, uint32_t bytes)
     return out;
 }
 
-void task_trim(struct task *task)
-{
-    if (task->buffer_bytes <= TASK_BUFFER_BYTES)
-        return;
-    free(task->buffer);
-    task->buffer = NULL;
-    task->buffer_bytes = 0;
-}
-
 /* ---- running ---- */
 
 static void run_job(struct job *job)
@@ -137,6 +146,10 @@ static void run_job(struct job *job)
 void task_start(struct task *task)
 {
     conn_started(task->conn, task);
+    if (task->full) {
+        task_status(task, SCSI_TASK_SET_FULL);
+        return;
+    }
     if (task->nexus && !unit_task_begins(task))
         return;
     if (task->refusal.key) {

@@ -59,6 +59,7 @@ struct task {
     uint32_t expected; /* Expected Data Transfer Length */
     uint32_t used; /* bytes of data out that the command takes; `expected` where it does not say */
     struct sense refusal; /* its data is dropped and this answered */
+    bool full;            /* refused for want of memory: TASK SET FULL */
 
     uint8_t *buffer; /* TASK_BUFFER_BYTES at least; NULL until it is needed */
     size_t buffer_bytes;
@@ -119,13 +120,12 @@ void task_drop(struct task *task);
 bool task_make_hint(struct task *task); /* false: out of memory */
 void task_take_hint_back(struct task *task);
 
-/* The buffer, made where there is none yet; NULL: out of memory. */
+/* The buffer, made where there is none yet; NULL: no memory now. */
 uint8_t *task_buffer(struct task *task);
 /* Room for this many bytes of data, in the buffer. */
 uint8_t *task_data_room(struct task *task, uint32_t bytes);
 /* The same, zeroed, for an answer. NULL: the task is answered already. */
 uint8_t *task_answer_room(struct task *task, uint32_t bytes);
-/* For conn.c: keeps no more than the usual. */
-void task_trim(struct task *task);
+void task_release_buffer(struct task *task); /* conn.c's */
 
 #endif

@@ -263,6 +263,17 @@ class Connection:
             if answer:
                 return answer
 
+    def finish_all(self, tags):
+        """The answers to these commands, in whatever order they come; by tag."""
+        answers = {}
+        while len(answers) < len(tags):
+            pdu = self.receive()
+            assert pdu.itt in tags, f'another answer, {pdu.opcode:#x}'
+            answer = self._collect(pdu)
+            if answer:
+                answers[pdu.itt] = answer
+        return answers
+
     def command(self, cdb, out=b'', expected=0, lun=1):
         return self.finish(self.start(cdb, out, expected, lun=lun))
 

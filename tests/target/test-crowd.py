@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""200 sessions at once. Half of them copy, and get every bit back; the others stop within a PDU,
+ask for data and do not read it, or send what is no iSCSI. The target's memory stays within its
+limit, and it ends in order."""
+
+import concurrent.futures
+import os
+import random
+import resource
+import struct
+import threading
+import time
+import unittest
+
+from initiator import *
+
+GOOD_ONES = BAD_ONES = 100
+BLOCK = 512
+BLOCKS = 512         # of one command
+ROUNDS = 4
+DEPTH = 4            # commands at a time
+LARGE = {'InitialR2T': 'No', 'FirstBurstLength': 262144, 'MaxRecvDataSegmentLength': 262144}
+TASK_SET_FULL, BUSY = 0x28, 0x08
+MEMORY_LIMIT = 512   # MiB, for data
+MEMORY_BESIDE = 192  # MiB: threads, sessions, the programs themselves
+
+
+def retried(c, cdb, out=b'', expected=0):
+    """Where there is no memory now, later; that is what the status asks for."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        answer = c.command(cdb, out, expected)
+        if answer.status not in (TASK_SET_FULL, BUSY) or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.01)
+
+
+class Copier(threading.Thread):
+    """Writes its own part of the disk and reads it again."""
+
+    def __init__(self, target, number):
+        super().__init__(name=f'copier {number}')
+        self.target, self.number, self.error = target, number, None
+
+    def run(self):
+        try:
+            with session(self.target, f'iqn.2026-11.org.encsan:copier-{self.number}', **LARGE) as c:
+                for n in range(ROUNDS):
+                    self.copy(c, (self.number * ROUNDS + n) * BLOCKS)
+        except Exception as e:
+            self.error = e
+
+    def copy(self, c, lba):
+        data = random.Random(lba).randbytes(BLOCKS * BLOCK)
+        assert retried(c, write_10(lba, BLOCKS), data).status == GOOD, 'write'
+        piece = BLOCKS // DEPTH
+        tags = [c.start(read_10(lba + n * piece, piece), expected=piece * BLOCK) for n in range(DEPTH)]
+        answers = c.finish_all(tags)
+        for n, tag in enumerate(tags):
+            answer = answers[tag]
+            if answer.status in (TASK_SET_FULL, BUSY):
+                answer = retried(c, read_10(lba + n * piece, piece), expected=piece * BLOCK)
+            assert answer.data == data[n * piece * BLOCK:(n + 1) * piece * BLOCK], 'other data'
+
+
+# ---- the others ----
+
+def stops_within_a_pdu(c, number):
+    for _ in range(64):
+        c.start(write_10(0, BLOCKS), bytes(BLOCKS * BLOCK), immediate=1024, final=False)
+    c.socket.sendall(bytes(20))
+
+
+def does_not_read(c, number):
+    c.socket.settimeout(0.5)
+    try:
+        for _ in range(127):
+            c.start(read_10(0, BLOCKS), expected=BLOCKS * BLOCK)
+        while True:
+            c.send(NOP_OUT | IMMEDIATE, FINAL, 3, [(20, b'\xff' * 4)], bytes(100000))
+    except OSError:  # nobody reads, or the target has had enough
+        pass
+
+
+def talks_nonsense(c, number):
+    try:
+        c.socket.sendall(random.Random(number).randbytes(100000))
+    except OSError:
+        pass
+
+
+def half_a_login(target, number):
+    c = Connection(target, f'iqn.2026-11.org.encsan:bad-{number}')
+    c.socket.sendall(bytes([LOGIN | IMMEDIATE]) + bytes(30))
+    return c
+
+
+def misbehave(target, number):
+    kinds = [stops_within_a_pdu, does_not_read, talks_nonsense]
+    if number % 4 == 3:
+        return half_a_login(target, number)
+    c = session(target, f'iqn.2026-11.org.encsan:bad-{number}', **LARGE)
+    kinds[number % 4](c, number)
+    return c
+
+
+class Crowd(unittest.TestCase):
+    def test_crowd(self):
+        target = Target(megabytes=GOOD_ONES * ROUNDS * BLOCKS * BLOCK >> 20)
+        with concurrent.futures.ThreadPoolExecutor(10) as crowd:
+            bad = list(crowd.map(lambda number: misbehave(target, number), range(BAD_ONES)))
+        copiers = [Copier(target, number) for number in range(GOOD_ONES)]
+        for copier in copiers:
+            copier.start()
+        for copier in copiers:
+            copier.join()
+        self.assertEqual([(c.name, c.error) for c in copiers if c.error], [])
+        peak = self.peak(target)
+        print(f'{peak} MiB at most')
+        if not os.environ.get('SANITIZED'):  # which needs memory of its own
+            self.assertLess(peak, MEMORY_LIMIT + MEMORY_BESIDE)
+        for c in bad:
+            c.close()
+        target.stop()
+        target.remove()
+
+    def peak(self, target):
+        with open(f'/proc/{target.process.pid}/status') as status:
+            return next(int(line.split()[1]) for line in status if line.startswith('VmHWM:')) >> 10
+
+
+if __name__ == '__main__':
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    unittest.main()
