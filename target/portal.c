@@ -291,13 +291,15 @@ unsigned portal_run(struct portal *portal, const int *end_fds, unsigned count)
     }
 }
 
-/* Another one of the same initiator port that is logged in; NULL: none. */
+/* Another one of the same initiator port that is logged in; NULL: none. Sessions
+ * for discovery are apart: they are with no target. */
 static struct conn *find_other(struct portal *portal, const struct conn *conn)
 {
     struct conn *other;
 
     TAILQ_FOREACH(other, &portal->conns, link)
-    if (other != conn && other->logged_in && strcmp(other->initiator, conn->initiator) == 0 &&
+    if (other != conn && other->logged_in && other->discovery == conn->discovery &&
+        strcmp(other->initiator, conn->initiator) == 0 &&
         memcmp(other->isid, conn->isid, sizeof conn->isid) == 0)
         return other;
     return NULL;

@@ -68,6 +68,8 @@ static const struct key keys[] = {
      .field = FIELD(initiator_data_bytes_max)},
 };
 
+_Static_assert(sizeof keys / sizeof keys[0] <= 32, "`seen` has a bit for each");
+
 void text_defaults(struct parameters *p)
 {
     *p = (struct parameters){
