@@ -100,11 +100,11 @@ static bool parse_port(const char *text, struct port *port)
 
     if (sscanf(text, "%2x%2x%2x%2x%2x%2x %n", &isid[0], &isid[1], &isid[2], &isid[3], &isid[4],
                &isid[5], &end) != ISID_BYTES ||
-        end == 0 || text[end] == 0 || strlen(text + end) >= sizeof port->name)
+        end == 0 || text[end] == 0 ||
+        g_strlcpy(port->name, text + end, sizeof port->name) >= sizeof port->name)
         return false;
     for (size_t i = 0; i < sizeof port->isid; i++)
         port->isid[i] = (uint8_t)isid[i];
-    strcpy(port->name, text + end);
     return true;
 }
 

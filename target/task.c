@@ -36,12 +36,13 @@ static void log_plain_refused(struct task *task)
 static struct sense judge_command(struct task *task)
 {
     const struct command *command = task->command;
+    const struct lun *lun = task->lun;
 
     if (!command)
         return command_knows(task->cdb[0]) ? SENSE_INVALID_FIELD_IN_CDB : SENSE_INVALID_OPCODE;
-    if (command_has(command, COMMAND_SEALED) && !task->lun->sealed)
+    if (command_has(command, COMMAND_SEALED) && lun && !lun->sealed)
         return SENSE_INVALID_OPCODE;
-    if (command_has(command, COMMAND_PLAIN) && task->lun->sealed) {
+    if (command_has(command, COMMAND_PLAIN) && lun && lun->sealed) {
         log_plain_refused(task);
         return SENSE_ACCESS_DENIED;
     }
