@@ -40,7 +40,7 @@ struct registration {
 };
 
 struct reservations {
-    char *path;          /* where they are kept; NULL: nowhere */
+    char *path;          /* where they are kept */
     uint32_t generation; /* PRGENERATION */
     bool persist;        /* APTPL */
     enum reservation_type type;
@@ -85,9 +85,10 @@ enum reservation_result reservation_perform(struct reservations *r, const struct
                                             struct sense *sense);
 
 /* ---- keeping: reservation_file.c ---- */
-/* Reads what is kept beside `disk`, if it is a regular file. NULL, with one
- * line for the user in `message`. */
-struct reservations *reservations_open(const char *disk, char *message, size_t size);
+/* As state_path, for those of a plain disk. */
+char *reservations_path(const char *disk, const char *folder, char *message, size_t size);
+/* Reads what is kept there. NULL, with one line for the user in `message`. */
+struct reservations *reservations_open(const char *path, char *message, size_t size);
 void reservations_close(struct reservations *r);
 /* Keeps them, or what is kept is removed, as `persist` says; 0 or -errno. On stable storage then.
  */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Persistent reservations that outlive a restart (APTPL), in a file beside the
- * disk: lines of text, the last one a checksum of those before it.
+ * Persistent reservations that outlive a restart (APTPL), in a file where the
+ * state of a sealed disk would be: lines of text, the last one a checksum of
+ * those before it.
  *
  *   encsan reservations 1
  *   generation GENERATION type TYPE
@@ -15,15 +16,14 @@
 #include "reservation.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <glib.h>
+
+#include "state.h"
 
 #define FIRST_LINE "encsan reservations 1"
 #define SUM_PREFIX "sha256 "
@@ -56,32 +56,12 @@ static char *to_text(const struct reservations *r)
     return g_string_free(out, FALSE);
 }
 
-static int sync_folder_of(const char *path)
-{
-    g_autofree char *folder = g_path_get_dirname(path);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int error = fd >= 0 && fsync(fd) == 0 ? 0 : -errno;
-
-    if (fd >= 0)
-        close(fd);
-    return error;
-}
-
-static int remove_file(const char *path)
-{
-    if (unlink(path) != 0)
-        return errno == ENOENT ? 0 : -errno;
-    return sync_folder_of(path);
-}
-
 int reservations_save(const struct reservations *r)
 {
     g_autofree char *text = NULL;
 
-    if (!r->path)
-        return r->persist ? -ENOTSUP : 0;
     if (!r->persist)
-        return remove_file(r->path);
+        return state_remove(r->path);
     text = to_text(r);
     errno = 0;
     if (!g_file_set_contents_full(r->path, text, -1,
@@ -177,19 +157,21 @@ static bool load(struct reservations *r, char *message, size_t size)
     return false;
 }
 
-struct reservations *reservations_open(const char *disk, char *message, size_t size)
+char *reservations_path(const char *disk, const char *folder, char *message, size_t size)
+{
+    return state_path_with(".encsan-reservations", disk, folder, message, size);
+}
+
+struct reservations *reservations_open(const char *path, char *message, size_t size)
 {
     struct reservations *r = calloc(1, sizeof *r);
-    struct stat st;
 
     if (!r) {
-        snprintf(message, size, "%s: out of memory", disk);
+        snprintf(message, size, "%s: out of memory", path);
         return NULL;
     }
-    /* beside a device there is only /dev, which is made anew at each start of the machine */
-    if (stat(disk, &st) == 0 && S_ISREG(st.st_mode))
-        r->path = g_strconcat(disk, ".reservations", NULL);
-    if (!r->path || load(r, message, size))
+    r->path = g_strdup(path);
+    if (load(r, message, size))
         return r;
     reservations_close(r);
     return NULL;

@@ -71,7 +71,7 @@ static uint32_t put_capabilities(const struct reservations *r, uint8_t *out)
     enum { ATP_C = 0x04, PTPL_C = 0x01, TMV = 0x80, PTPL_A = 0x01 };
 
     wire_put16(out, 8);
-    out[2] = (uint8_t)(ATP_C | (r->path ? PTPL_C : 0));
+    out[2] = ATP_C | PTPL_C;
     out[3] = (uint8_t)(TMV | (r->persist ? PTPL_A : 0));
     wire_put16(out + 4, 0xEA01); /* all six types */
     return 8;
@@ -159,8 +159,7 @@ void spc_persistent_reserve_in(struct task *task)
 /* ---- PERSISTENT RESERVE OUT ---- */
 
 /* What it is, or what is wrong with it. */
-static struct sense parse(const struct task *task, const struct unit *unit,
-                          struct reservation_request *q)
+static struct sense parse(const struct task *task, struct reservation_request *q)
 {
     enum { SPEC_I_PT = 0x08, APTPL = 0x01 };
     const uint8_t *list = task->out;
@@ -179,9 +178,7 @@ static struct sense parse(const struct task *task, const struct unit *unit,
     q->key = wire_get64(list);
     q->action_key = wire_get64(list + 8);
     q->persist = registers && list[20] & APTPL;
-    if ((list[20] & SPEC_I_PT) || (q->persist && !unit->reservations->path))
-        return SENSE_INVALID_FIELD_IN_LIST;
-    return SENSE_NONE;
+    return list[20] & SPEC_I_PT ? SENSE_INVALID_FIELD_IN_LIST : SENSE_NONE;
 }
 
 /* SPC-4, 5.13: who hears of it with his next command. */
@@ -263,7 +260,7 @@ void spc_persistent_reserve_out(struct task *task)
     struct unit *unit = task->lun->unit;
     struct reservations *before = malloc(sizeof *before), *after = malloc(sizeof *after);
     struct reservation_request q;
-    struct sense sense = parse(task, unit, &q);
+    struct sense sense = parse(task, &q);
     enum reservation_result result = RESERVATION_INVALID;
 
     if (!before || !after)

@@ -58,7 +58,8 @@ static bool is_device(const char *path)
     return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
-char *state_path(const char *disk, const char *folder, char *message, size_t size)
+char *state_path_with(const char *suffix, const char *disk, const char *folder, char *message,
+                      size_t size)
 {
     g_autofree char *resolved = resolve(disk), *name = NULL, *file = NULL;
 
@@ -67,10 +68,15 @@ char *state_path(const char *disk, const char *folder, char *message, size_t siz
         return NULL;
     }
     if (!folder && !is_device(resolved))
-        return g_strconcat(resolved, SUFFIX, NULL);
+        return g_strconcat(resolved, suffix, NULL);
     name = g_uri_escape_string(resolved, NULL, FALSE); /* two disks never share a name */
-    file = g_strconcat(name, SUFFIX, NULL);
+    file = g_strconcat(name, suffix, NULL);
     return g_build_filename(folder ? folder : DEVICES_FOLDER, file, NULL);
+}
+
+char *state_path(const char *disk, const char *folder, char *message, size_t size)
+{
+    return state_path_with(SUFFIX, disk, folder, message, size);
 }
 
 int state_make_folder(const char *path)

@@ -34,6 +34,9 @@ struct state {
  * NULL; that of a device in a folder of the machine's. The disk need not be
  * there yet. To be freed; NULL with a line for the user in `message`. */
 char *state_path(const char *disk, const char *folder, char *message, size_t size);
+/* The same for what else is kept of a disk, in a file whose name ends otherwise. */
+char *state_path_with(const char *suffix, const char *disk, const char *folder, char *message,
+                      size_t size);
 /* The folder of that file, where there is none yet. 0 or -errno. */
 int state_make_folder(const char *path);
 

@@ -60,11 +60,12 @@ static int open_lun(struct target *target, struct lun *lun, const struct lun_set
 
     lun->sealed = !settings->plain;
     lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : PLAIN_BLOCK_BYTES;
-    if (lun->sealed) {
+    if (lun->sealed)
         state = state_path(settings->path, target->state_folder, message, size);
-        if (!state || prepare_state(target, settings, state, message, size) != 0)
-            return -1;
-    }
+    else
+        state = reservations_path(settings->path, target->state_folder, message, size);
+    if (!state || prepare_state(target, settings, state, message, size) != 0)
+        return -1;
     lun->backend = backend_file_open(settings->path, settings->bytes, message, size);
     if (!lun->backend)
         return -1;
@@ -77,7 +78,7 @@ static int open_lun(struct target *target, struct lun *lun, const struct lun_set
     make_id(target, lun);
     if (lun->sealed)
         return open_lease(target, lun, state, message, size);
-    lun->unit = unit_new(settings->path, message, size);
+    lun->unit = unit_new(state, message, size);
     return lun->unit ? 0 : -1;
 }
 

@@ -66,7 +66,7 @@ struct unit {
     struct reservations *reservations;
 };
 
-/* `path` is that of the disk. NULL, with one line for the user in `message`. */
+/* `path`: where its reservations are kept. NULL, with one line for the user in `message`. */
 struct unit *unit_new(const char *path, char *message, size_t size);
 void unit_free(struct unit *unit); /* no session is left */
 

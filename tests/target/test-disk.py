@@ -124,6 +124,8 @@ class Disk(unittest.TestCase):
 
         before = identity(self.alice)
         self.assertIn(IQN.encode() + b',t,0x0001\0', before[1])
+        self.alice.close()
+        self.bob.close()
         self.target.stop()
         self.target.start()
         with session(self.target) as again:

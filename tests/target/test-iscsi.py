@@ -316,12 +316,16 @@ class ISCSI(unittest.TestCase):
 
 class Shutdown(unittest.TestCase):
     def test_asynchronous_message(self):
+        """Sessions are asked to log out; who does not is cut off."""
         target = Target()
-        with session(target) as c:
+        with session(target) as c, session(target, 'iqn.2026-11.org.encsan:deaf') as deaf:
             target.process.send_signal(signal.SIGTERM)
             r = c.receive()
-            self.assertEqual((r.opcode, r.itt, r.bhs[36]), (ASYNCHRONOUS, NO_TAG, 3))
+            self.assertEqual((r.opcode, r.itt, r.bhs[36]), (ASYNCHRONOUS, NO_TAG, 1))
+            c.send(LOGOUT, FINAL | 0, 5, cmd_sn=c.number())
+            self.assertEqual(c.receive().opcode, LOGOUT_RESPONSE)
             self.assertTrue(c.ended())
+            self.assertTrue(deaf.ended())
         target.stop()
         target.remove()
 

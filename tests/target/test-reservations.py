@@ -191,13 +191,13 @@ class Reservations(unittest.TestCase):
         self.register(persist=True)
         self.target.kill()
         self.disconnect()
-        path = self.target.path('disk1.reservations')
+        path = self.target.path('disk1.encsan-reservations')
         with open(path, 'rb') as f:
             good = f.read()
         for bad in good[:-10], good.replace(b'type 0', b'type 8'), b'', good[1:]:
             with open(path, 'wb') as f:
                 f.write(bad)
-            with self.assertRaisesRegex(AssertionError, 'disk1.reservations: damaged'):
+            with self.assertRaisesRegex(AssertionError, 'disk1.encsan-reservations: damaged'):
                 self.target.start()
         os.remove(path)
         self.target.start()
