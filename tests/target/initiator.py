@@ -54,26 +54,26 @@ def keys_of(data):
 class Target:
     """encsan-target with plain LUNs; its folder goes with it."""
 
-    def __init__(self, luns=1, megabytes=16, environment=None):
+    def __init__(self, luns=1, megabytes=16):
         fast = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
         self.folder = tempfile.mkdtemp(prefix='encsan-by-hand-', dir=fast)
-        self.environment = {**os.environ, **(environment or {})}
         self.key = self.path('key')
         subprocess.run([os.environ['ENCSAN'], 'keygen', self.key], check=True, stdout=subprocess.DEVNULL)
         self.luns = [f'{self.path(f"disk{n}")},size={megabytes}M,access=plain' for n in range(1, luns + 1)]
         self.port = 0
+        self.options = []
         self.start()
 
     def path(self, name):
         return os.path.join(self.folder, name)
 
     def start(self):
-        arguments = ['--listen', f'127.0.0.1:{self.port}', '--name', IQN, '--key', self.key]
+        arguments = ['--listen', f'127.0.0.1:{self.port}', '--name', IQN, '--key', self.key, *self.options]
         for lun in self.luns:
             arguments += ['--lun', lun]
         self.log = open(self.path('log'), 'ab')
         self.process = subprocess.Popen([os.environ['ENCSAN_TARGET'], *arguments], stdout=subprocess.PIPE,
-                                        stderr=self.log, env=self.environment)
+                                        stderr=self.log)
         line = self.process.stdout.readline().decode()
         if not line.startswith('iscsi://'):
             self.kill()

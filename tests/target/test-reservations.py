@@ -157,7 +157,8 @@ class Reservations(unittest.TestCase):
     # ---- over restarts ----
 
     def restart(self):
-        self.target.kill()
+        if self.target.process.poll() is None:
+            self.target.kill()
         self.disconnect()
         self.target.start()
         self.connect()
@@ -185,6 +186,19 @@ class Reservations(unittest.TestCase):
         self.assertEqual(out(self.alice, RESERVE, ALICE, kind=EXCLUSIVE), GOOD)
         self.restart()
         self.assertEqual((keys(self.alice), may(self.carol)), ([], 'rw'))
+
+    def test_state_folder(self):
+        """They are in --state-dir, where there is one, and go with a disk that is made anew."""
+        self.target.options = ['--state-dir', self.target.path('states')]
+        self.restart()
+        self.register(persist=True)
+        self.restart()
+        self.assertEqual(keys(self.alice), [ALICE, BOB])
+        self.assertEqual(len(os.listdir(self.target.path('states'))), 1)
+        self.target.kill()
+        os.remove(self.target.path('disk1'))
+        self.restart()
+        self.assertEqual(keys(self.alice), [])
 
     def test_damaged(self):
         """Nobody gets what another has reserved because a file is damaged: a clear error."""
