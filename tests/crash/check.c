@@ -26,7 +26,7 @@
 
 #define WRONG_MAX 20 /* of a process: more tell nothing new */
 
-static gint seed = 1, points = 300, processes = 2, only = -1, wrong_max = WRONG_MAX;
+static gint seed = 1, points = 300, processes = 4, only = -1, wrong_max = WRONG_MAX;
 static gchar *keep;
 
 struct figures { /* of all processes, in shared memory */
