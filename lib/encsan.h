@@ -14,6 +14,9 @@
  * whether or not they have left. Overlapping requests that run at the same
  * time have no order among themselves. A write that is done is on the far disk
  * only after a flush that began later has returned 0.
+ *
+ * When the connection is lost, or the target is restarted, requests wait until
+ * it is back. What was written and not confirmed is kept, and sent again.
  */
 #ifndef ENCSAN_H
 #define ENCSAN_H
@@ -34,12 +37,14 @@
 struct encsan; /* an open volume */
 
 struct encsan_options {
-    const char *url; /* iscsi://HOST[:PORT]/IQN/LUN */
+    const char *url; /* iscsi://HOST[:PORT][,HOST[:PORT]...]/IQN/LUN: one target, at several portals */
     uint8_t key[ENCSAN_KEY_BYTES];        /* the initiator's private key */
     uint8_t target_key[ENCSAN_KEY_BYTES]; /* the target's public key */
     uint8_t previous_mount_id[ENCSAN_ID_BYTES]; /* of the last open here, zero: none */
     const char *suite;      /* NULL: aes-256-gcm or chacha20-poly1305, as the target prefers */
     bool read_only;
+    bool steal;             /* where another mount has the disk: take it over */
+    unsigned timeout_s;     /* requests wait so long for a connection that is lost, then they fail; 0: for ever */
     unsigned depth;         /* segments sealed ahead or in flight (OP-n); 0: as the model says */
     unsigned sessions;      /* iSCSI sessions; 0: as many as the distance wants */
     unsigned workers;       /* threads that seal and open; 0: one for each processor */
@@ -83,13 +88,15 @@ struct encsan_stats { /* since open; all counters grow only, but those from stag
     unsigned in_flight, depth, best_depth;  /* segments; n* of the model, 0: not measured yet */
     unsigned readahead, best_readahead;     /* the same for reading ahead: the window */
     unsigned sessions, sessions_wanted;     /* that are there now */
+    uint64_t outage_us;                     /* so long there has been no session; 0: there is one */
+    bool fenced;                            /* another mount has taken the disk over */
     uint32_t rtt_us;                        /* the shortest round trip that TCP has seen */
     uint64_t write_rate, read_rate;         /* bytes a second, the line's, as measured last */
 };
 void encsan_get_stats(struct encsan *volume, struct encsan_stats *stats);
 
-/* 0, or the -errno that every flush and write now returns, because the
- * connection is lost or data could not be written. */
+/* 0, or the -errno that every flush and write now returns, because data could
+ * not be written, or because another mount or another disk is there. */
 int encsan_error(struct encsan *volume);
 
 /* ---- asynchronous ----

@@ -13,10 +13,13 @@
 
 #include <openssl/crypto.h>
 
+#include "clock.h"
 #include "key.h"
 #include "suite.h"
 
-struct exchange { /* one command, or two that leave back to back */
+#define EXCHANGE_US 10000000 /* a target that lives has answered by then, or TCP has given it up */
+
+struct exchange { /* commands that leave back to back */
     pthread_mutex_t lock;
     pthread_cond_t ended;
     unsigned pending;
@@ -46,8 +49,10 @@ static void exchanged(struct slot *slot)
 /* `second` may be NULL. */
 static void exchange(struct session *session, struct slot *first, struct slot *second)
 {
-    struct exchange x = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, second ? 2 : 1};
+    uint64_t until_us = now_us() + EXCHANGE_US;
+    struct exchange x = {.lock = PTHREAD_MUTEX_INITIALIZER, .pending = second ? 2 : 1};
 
+    cond_init(&x.ended);
     first->owner = &x;
     first->complete = exchanged;
     session_submit(session, first);
@@ -57,9 +62,14 @@ static void exchange(struct session *session, struct slot *first, struct slot *s
         session_submit(session, second);
     }
     pthread_mutex_lock(&x.lock);
+    while (x.pending && now_us() < until_us)
+        cond_wait_until(&x.ended, &x.lock, until_us);
+    if (x.pending)
+        session_abandon(session);
     while (x.pending)
         pthread_cond_wait(&x.ended, &x.lock);
     pthread_mutex_unlock(&x.lock);
+    pthread_cond_destroy(&x.ended);
 }
 
 /* SPC-4 6.29, 6.30 */
@@ -142,10 +152,11 @@ static int refused(const struct wire_welcome *welcome, const struct handshake_re
         return fail(message, "%s: the target allows none of the offered suites; see suite=, and --suite there",
                     request->url);
     case WIRE_REFUSED_HELD:
-        return fail(message, "%s: in use by %s from %.64s since %s", request->url, holder,
-                    (const char *)welcome->holder_address, since);
+        return fail(message, "%s: in use by %s from %.64s since %s (-o steal takes it over)",
+                    request->url, holder, (const char *)welcome->holder_address, since);
     case WIRE_REFUSED_GENERATION:
-        return fail(message, "%s: another mount has taken the LUN over", request->url);
+        return fail(message, "%s: another mount has taken the LUN over: %s from %.64s since %s",
+                    request->url, holder, (const char *)welcome->holder_address, since);
     case WIRE_REFUSED_READ_ONLY:
         return fail(message, "%s: the LUN is read-only; mount it with -o ro", request->url);
     case WIRE_REFUSED_BUSY:
@@ -175,6 +186,9 @@ static int check_statuses(const struct slot *out, const struct slot *in,
 static int accept_welcome(const struct wire_welcome *welcome, const struct handshake_request *request,
                           unsigned offered, struct handshake *result, char *message)
 {
+    result->refusal = welcome->refusal;
+    result->generation = wire_get64(welcome->generation);
+    memcpy(result->volume_id, welcome->volume_id, WIRE_ID_BYTES);
     if (welcome->refusal != WIRE_ACCEPTED)
         return refused(welcome, request, message);
     if (wire_get32(welcome->block_bytes) != WIRE_BLOCK_BYTES ||
@@ -185,9 +199,7 @@ static int accept_welcome(const struct wire_welcome *welcome, const struct hands
         return fail(message, "%s: the target chose a suite that was not offered", request->url);
     result->suite = welcome->suite;
     result->blocks = wire_get64(welcome->blocks);
-    memcpy(result->volume_id, welcome->volume_id, WIRE_ID_BYTES);
     result->boot_id = welcome->boot_id;
-    result->generation = wire_get64(welcome->generation);
     result->ordinal_window = wire_get32(welcome->ordinal_window);
     return 0;
 }
@@ -227,7 +239,8 @@ static int exchange_messages(struct session *session, struct slots *slots, struc
     return 0;
 }
 
-static int make_empty_write(struct sa *sa, uint8_t flags, struct slot *slot)
+/* A write of nothing: ordinal 0. */
+static int make_none(struct sa *sa, uint8_t flags, struct slot *slot)
 {
     const struct wire_write header = {.operation = WIRE_OP_NONE, .flags = flags};
     const struct iovec in = {(void *)&header, sizeof header};
@@ -252,7 +265,7 @@ static int confirm(struct session *session, struct slots *slots,
     sync->cdb_bytes = WIRE_CDB_BYTES;
     sync->out = false;
     sync->bytes = WIRE_SYNC_BYTES;
-    if (make_empty_write(result->sa, 0, none) != 0 ||
+    if (make_none(result->sa, 0, none) != 0 ||
         sa_cdb_make(result->sa, WIRE_SEALED_SYNC, 0, sync->cdb) != 0)
         return fail(message, "OpenSSL cannot seal");
     exchange(session, none, sync);
@@ -262,7 +275,8 @@ static int confirm(struct session *session, struct slots *slots,
     if (sa_open_answer(result->sa, sync->cdb, sync->data, sync->bytes, &out, 1) != 0)
         return fail(message, "%s: the target's first receipt does not authenticate: someone on the path changed it",
                     request->url);
-    if (receipt.lease_state != wanted)
+    result->overtaken = receipt.lease_state != wanted;
+    if (result->overtaken)
         return fail(message, "%s: the target did not grant the LUN after all: another was faster, or it cannot record it (see its log)", request->url);
     result->generation = wire_get64(receipt.generation);
     result->boot_id = receipt.boot_id;
@@ -281,6 +295,8 @@ int handshake_run(struct session *session, const struct handshake_request *reque
         error = fail(message, "the handshake cannot be made: OpenSSL failed, or out of memory");
     else
         error = exchange_messages(session, slots, noise, request, result, message);
+    if (error == 0 && request->agrees && !request->agrees(request->opaque, result, message))
+        error = -1;
     if (error == 0)
         error = confirm(session, slots, request, result, message);
     if (error != 0 && result->sa) {
@@ -298,9 +314,8 @@ void handshake_release(struct session *session, struct sa *sa)
 {
     struct slots *slots = slots_new(1);
 
-    if (!slots)
-        return;
-    if (make_empty_write(sa, WIRE_FLAG_RELEASE, slots_get(slots, 0)) == 0)
+    if (slots && make_none(sa, WIRE_FLAG_RELEASE, slots_get(slots, 0)) == 0)
         exchange(session, slots_get(slots, 0), NULL);
-    slots_free(slots);
+    if (slots)
+        slots_free(slots);
 }

@@ -2,8 +2,7 @@
 /*
  * From a logged-in iSCSI session to a security association that holds the
  * lease: Noise messages 1 and 2 back to back, then an empty SEALED WRITE,
- * which takes the lease, and a receipt, which proves it. At the end another
- * empty SEALED WRITE gives the lease back, since a Logout could be forged.
+ * which takes the lease, and a receipt, which proves it. And the lease's end.
  */
 #ifndef ENCSAN_HANDSHAKE_H
 #define ENCSAN_HANDSHAKE_H
@@ -12,17 +11,10 @@
 #include "sa.h"
 #include "session.h"
 
-struct handshake_request {
-    const char *url;
-    const uint8_t *key, *target_key; /* private, public */
-    const char *suite;               /* or NULL */
-    enum wire_intent intent;
-    const uint8_t *mount_id, *previous_mount_id;
-    uint64_t generation, base; /* to resume */
-};
-
-struct handshake {
+struct handshake { /* what the target said, under seal */
     struct sa *sa; /* the caller's */
+    enum wire_refusal refusal;
+    bool overtaken; /* the receipt says that the lease is another's */
     enum wire_suite suite;
     uint64_t blocks; /* of WIRE_BLOCK_BYTES */
     uint8_t volume_id[WIRE_ID_BYTES];
@@ -31,12 +23,26 @@ struct handshake {
     uint64_t ordinal_window;
 };
 
-/* Waits. 0, or -1 with a line for the user in `message`. */
+struct handshake_request {
+    const char *url;
+    const uint8_t *key, *target_key; /* private, public */
+    const char *suite;               /* or NULL */
+    enum wire_intent intent;
+    const uint8_t *mount_id, *previous_mount_id;
+    uint64_t generation, base; /* to resume; the generation also to steal */
+    /* Message 2 has opened, and nothing was sent under the new keys yet: false,
+     * with a line in `message`, where nothing shall be. May be NULL. */
+    bool (*agrees)(void *opaque, const struct handshake *so_far, char message[ENCSAN_MESSAGE_BYTES]);
+    void *opaque;
+};
+
+/* Waits, but not for ever. 0, or -1 with a line for the user in `message`;
+ * `result` then has what was learned before. */
 int handshake_run(struct session *session, const struct handshake_request *request,
                   struct handshake *result, char message[ENCSAN_MESSAGE_BYTES]);
 
-/* Gives the lease back, under seal. Waits. Whether it arrived is a hint, and
- * changes nothing: a lease without a session ends by itself. */
+/* Gives the lease back, where the target can still be told: else it ends by
+ * itself after a while. Waits, but not for ever. */
 void handshake_release(struct session *session, struct sa *sa);
 
 #endif

@@ -3,7 +3,8 @@
  * The nexuses of a volume: its iSCSI sessions, each with the security
  * association that is made in it. Several, because one TCP connection over a
  * long link carries no more than its send buffer a round trip. Each is opened,
- * and opened again when it is lost, by a thread of its own.
+ * and opened again when it is lost (connect.h), by a thread of its own: at least
+ * every 0.3 s there is an attempt, each at the next portal.
  *
  *   DOWN   its thread connects
  *   LIVE   takes transmissions
@@ -33,6 +34,9 @@ struct nexus {
     bool has_thread;
     enum { NEXUS_DOWN, NEXUS_LIVE, NEXUS_LOST } state;
     bool complained;        /* a line about it is in the log, and it has not come up since */
+    bool told_refusal;      /* one that the target gave under Noise */
+    unsigned portal;        /* that is tried next */
+    unsigned attempts;      /* that failed, since it was lost */
     struct session *session; /* constant while it is busy */
     struct sa *sa;
     unsigned busy;          /* transmissions, from nexus_take to nexus_give */
@@ -41,15 +45,15 @@ struct nexus {
 
 /* Opens the first session and takes the lease, in the caller's thread and
  * without the lock. 0, or -1 with a line in `message`. */
-int nexus_open_first(struct encsan *v, const struct encsan_options *options,
-                     char message[ENCSAN_MESSAGE_BYTES]);
+int nexus_open_first(struct encsan *v, char message[ENCSAN_MESSAGE_BYTES]);
 /* Opens the others, in the background. Without the lock. 0, or -1: no thread. */
 int nexus_open_others(struct encsan *v);
-/* Gives the lease back, and with it the nexus, taken when the volume began to
- * close. Everything is durable. Without the lock. */
-void nexus_release_lease(struct nexus *n);
-/* Logs out of all. The volume is closing and nothing is busy. Without the lock. */
+/* Gives the lease back and logs out of all: the volume closes, nothing is busy,
+ * and nothing will be. Twice is once. Without the lock. */
 void nexus_close_all(struct encsan *v);
+
+/* The end of its session; by the session's thread. `opaque` is the nexus. */
+void nexus_lost(void *opaque, const char *why);
 
 /* The lowest round trip time that TCP has seen; 0: not known yet. */
 uint32_t nexus_rtt_min_us(const struct encsan *v);

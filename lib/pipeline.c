@@ -90,9 +90,29 @@ static void accepted(struct encsan *v, struct segment *s)
 
 void pipeline_resend(struct encsan *v, struct segment *s)
 {
+    struct segment *before = TAILQ_LAST(&v->resend, segment_list);
+
     v->stats.retries++;
     s->state = SEGMENT_RESEND;
-    TAILQ_INSERT_TAIL(&v->resend, s, queue);
+    /* most come in their order, so the place is near the end */
+    while (before && before->ordinal > s->ordinal)
+        before = TAILQ_PREV(before, segment_list, queue);
+    if (before)
+        TAILQ_INSERT_AFTER(&v->resend, before, s, queue);
+    else
+        TAILQ_INSERT_HEAD(&v->resend, s, queue);
+}
+
+void pipeline_resend_accepted(struct encsan *v)
+{
+    struct segment *s;
+
+    TAILQ_FOREACH(s, &v->outstanding, order)
+    {
+        s->attempts = 0;
+        if (s->state == SEGMENT_ACCEPTED)
+            pipeline_resend(v, s);
+    }
 }
 
 /* A write that waits for others (`after`) is answered GOOD at once, and gone
@@ -124,6 +144,8 @@ static void answered(struct encsan *v, struct segment *s, const struct slot *slo
         volume_log(v, "write refused by the target (sense %X/%02X/%02X), sent again",
                    slot->sense_key, slot->ascq >> 8, slot->ascq & 0xff);
         pipeline_resend(v, s);
+    } else if (slot->status == SLOT_CHECK) {
+        receipt_want(v, s->ordinal); /* which says, under seal, what is the matter */
     }
 }
 
@@ -397,7 +419,7 @@ static void start_resends(struct encsan *v)
 void pipeline_pump(struct encsan *v)
 {
     pipeline_reclaim(v);
-    if (v->error)
+    if (v->error || v->ending)
         return;
     stage_parked(v);
     start_resends(v);

@@ -2,7 +2,7 @@
 /*
  * The inside of a volume, shared by volume.c (requests), stage.c (data that
  * has not left), pipeline.c (segments on their way), receipt.c (what is
- * durable), read.c and readahead.c.
+ * durable), read.c, readahead.c and outage.c (no session is there).
  *
  * The states of a segment; `lock` of the volume holds for every change:
  *
@@ -18,7 +18,8 @@
  *              without the lock and fills a slot.
  *   IN_FLIGHT  its slot is the session's of its nexus.
  *   ACCEPTED   the slot is free again; the data is kept, it may be sent again.
- *   RESEND     ACCEPTED, and to be sealed again as soon as a slot is free.
+ *   RESEND     ACCEPTED, and to be sealed again as soon as a slot is free, the
+ *              lowest ordinal first.
  *   RETRY      ACCEPTED, and to be sealed again at the next tick.
  *   DURABLE    a receipt covers it; off `outstanding`, still in `retained`
  *              until every read that was sent before the receipt has ended.
@@ -31,6 +32,7 @@
 #define ENCSAN_PIPELINE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -182,6 +184,7 @@ struct encsan {
     unsigned slot_count;
     struct workers *workers;
     struct encsan_info info;
+    struct portals *portals;
     unsigned sessions; /* that are wanted */
     uint64_t blocks, ordinal_window, generation;
     uint64_t segment_blocks;
@@ -190,13 +193,16 @@ struct encsan {
     uint8_t *pages; /* page_count pages of ENCSAN_BLOCK_BYTES: staged, retained, read ahead */
     uint32_t page_count;
     pthread_t ticker;
+    atomic_bool giving_up; /* nobody waits for a connection any more */
 
     pthread_mutex_t lock; /* guards everything that follows, and segments */
     pthread_cond_t tick;  /* wakes the ticker */
     pthread_cond_t idle;  /* a slot became free */
     pthread_cond_t sessions_changed;
-    bool closing;
+    bool ending;  /* no request will come any more */
+    bool closing; /* and nothing is on its way */
     int error; /* -errno, for ever */
+    bool fenced; /* the error is that another mount has the lease */
 
     uint32_t *free_pages;
     uint32_t free_page_count;
@@ -213,6 +219,9 @@ struct encsan {
 
     struct nexus nexuses[ENCSAN_SESSIONS_MAX];
     unsigned live_sessions;
+    uint32_t rtt_min_us;     /* of the last session that came up */
+    uint64_t outage_us;      /* since then there is no live session; 0: there is one */
+    bool outage_expired;     /* timeout= is over, and has been told of */
     struct slot *free_slots[SLOTS_MAX];
     unsigned free_slot_count;
     struct pace write_pace;
@@ -225,8 +234,9 @@ struct encsan {
     uint64_t sync_wanted, sync_asked;
     bool sync_paused; /* until the next tick, after one went wrong */
     unsigned sync_failures;
-    struct wire_boot_id boot_id;
-    unsigned boot_rounds; /* restarts of the LUN since `durable` last grew */
+    struct wire_boot_id boot_id;      /* whose receipts count */
+    struct wire_boot_id told_boot_id; /* that knows what is settled: it answered a handshake */
+    unsigned boot_rounds; /* failed flushes since `durable` last grew */
     uint64_t failed_ordinal;
     unsigned failures; /* of failed_ordinal */
 
@@ -259,7 +269,18 @@ void volume_log(struct encsan *v, const char *format, ...) __attribute__((format
 /* The volume fails for ever: every request that waits ends with `error`. */
 void volume_fail(struct encsan *v, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* It does so because another mount has taken the lease. */
+void volume_fence(struct encsan *v);
+/* Every request that waits, for whatever, ends with `error`. */
+void volume_fail_waiting(struct encsan *v, int error);
 void volume_finish(struct encsan *v, struct request *r, int error);
+
+/* ---- outage.c ---- (lock held) */
+void outage_begin(struct encsan *v); /* the last session is lost */
+void outage_end(struct encsan *v);   /* one is there again */
+void outage_tick(struct encsan *v);
+/* The ticker has something to do for it. */
+bool outage_has_limit(const struct encsan *v);
 
 /* ---- stage.c ---- (lock held) */
 /* Goes on with a write, zero or discard. False: it must wait. */
@@ -291,6 +312,8 @@ int pipeline_gather(struct encsan *v, const uint32_t *page, uint64_t count, stru
 /* Sends what may be sent. To be called after anything changed. */
 void pipeline_pump(struct encsan *v);
 void pipeline_resend(struct encsan *v, struct segment *s);
+/* All that was accepted and is not durable. */
+void pipeline_resend_accepted(struct encsan *v);
 /* What the target held back there, it has dropped. */
 void pipeline_session_lost(struct encsan *v, const struct nexus *n);
 /* A receipt covers it and no slot holds it. */
@@ -302,6 +325,8 @@ void pipeline_reclaim(struct encsan *v);
 void receipt_init(struct encsan *v); /* its slots are the last ones */
 void receipt_want(struct encsan *v, uint64_t ordinal);
 void receipt_ask(struct encsan *v);
+/* The target was restarted: its older receipts count no more. */
+void receipt_restarted(struct encsan *v, const struct wire_boot_id *boot_id);
 
 /* ---- read.c ---- (lock held) */
 int read_init(struct encsan *v); /* 0, or -1: out of memory */

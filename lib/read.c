@@ -234,7 +234,7 @@ static int judge(struct encsan *v, struct read_piece *p, int error)
         v->stats.security_errors++;
         volume_log(v, "security: an answer to a read did not authenticate and was dropped");
     }
-    if (v->error || (error != -EBADMSG && error != -EAGAIN))
+    if (v->error || v->ending || (error != -EBADMSG && error != -EAGAIN))
         return error ? -EIO : 0;
     if (p->slot->status == SLOT_LOST) {
         TAILQ_INSERT_TAIL(&v->reads_lost, p, resend);

@@ -90,7 +90,7 @@ static void ask(struct encsan *v, struct sync *sync)
 
 void receipt_ask(struct encsan *v)
 {
-    if (v->error || v->live_sessions == 0 || v->sync_paused || v->sync_wanted <= v->sync_asked ||
+    if (v->error || v->ending || v->live_sessions == 0 || v->sync_paused || v->sync_wanted <= v->sync_asked ||
         v->sync_wanted <= v->durable || is_sealing(v, v->sync_wanted))
         return;
     for (unsigned i = 0; i < SYNC_SLOTS; i++) {
@@ -142,7 +142,22 @@ static void mark_durable(struct encsan *v, uint64_t durable)
     v->durable = durable;
 }
 
-/* False: the receipt is older than another one, or nothing that follows may be believed. */
+/* In both cases `durable` stays what it is: it was on stable storage. */
+static void forget_boot(struct encsan *v, const struct wire_boot_id *boot_id)
+{
+    v->boot_id = *boot_id;
+    v->failed_ordinal = v->failures = 0;
+    pipeline_resend_accepted(v);
+}
+
+void receipt_restarted(struct encsan *v, const struct wire_boot_id *boot_id)
+{
+    volume_log(v, "the target was restarted: what it had not confirmed is sent again");
+    forget_boot(v, boot_id);
+}
+
+/* False: the receipt is older than another one, or nothing that follows may be
+ * believed. A boot id that changes without a new session is a flush that failed. */
 static bool check_boot_id(struct encsan *v, const struct wire_receipt *receipt)
 {
     uint64_t known = wire_get64(v->boot_id.counter), counter = wire_get64(receipt->boot_id.counter);
@@ -151,12 +166,13 @@ static bool check_boot_id(struct encsan *v, const struct wire_receipt *receipt)
         return false;
     if (counter == known)
         return true;
-    v->boot_id = receipt->boot_id;
     if (wire_get64(receipt->durable) < v->durable) {
         volume_fail(v, -EIO, "the target's disk lost what it had confirmed");
         return false;
     }
-    volume_log(v, "the target's disk restarted or failed a flush: data is sent again");
+    volume_log(v, "the target's disk failed a flush: data is sent again");
+    forget_boot(v, &receipt->boot_id);
+    v->told_boot_id = receipt->boot_id;
     if (++v->boot_rounds >= ATTEMPTS_MAX)
         volume_fail(v, -EIO, "the target's disk failed to flush %u times in a row", v->boot_rounds);
     return true;
@@ -186,7 +202,7 @@ static void apply(struct encsan *v, const struct sync *sync, const struct wire_r
     uint64_t durable = wire_get64(receipt->durable);
 
     if (receipt->lease_state == WIRE_LEASE_FENCED || wire_get64(receipt->generation) != v->generation) {
-        volume_fail(v, -EIO, "another mount has taken the LUN over");
+        volume_fence(v);
         return;
     }
     if (!check_boot_id(v, receipt))

@@ -9,6 +9,13 @@
  * that it cannot overtake. After the first error libiscsi is not
  * serviced any more but destroyed: with a reconnect of its own it would replay
  * writes, and a half-sent PDU desynchronises the stream.
+ *
+ * A peer is dead when its TCP has not acknowledged anything for some round
+ * trips, though something is on its way: data, which TCP sends again, or a
+ * command without an answer, over whose wait keepalive probes go. Both are
+ * TCP's own clock: a long queue before a slow line or a slow disk acknowledges
+ * late, but steadily. TCP_USER_TIMEOUT would also end a session whose peer has
+ * no room for more data, and says so.
  */
 #include "session.h"
 
@@ -24,7 +31,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/queue.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,13 +39,15 @@
 
 #include "clock.h"
 
-#define LOGIN_TIMEOUT_S 15
-#define SYN_RETRIES 3 /* about 15 s */
-#define KEEPALIVE_IDLE_S 10
-#define KEEPALIVE_INTERVAL_S 5
-#define KEEPALIVE_COUNT 4
-#define USER_TIMEOUT_MS 30000 /* unacknowledged data: the peer is dead */
-#define POLL_MS 1000
+#define LOGIN_US 5000000    /* for the login's one round trip, and as much for the logout's */
+#define LOGIN_ROUND_TRIPS 8 /* more, where those are long */
+#define KEEPALIVE_IDLE_S 1
+#define KEEPALIVE_INTERVAL_S 1
+#define KEEPALIVE_COUNT 15
+#define DEAD_US 1500000 /* nothing heard for so long, and: */
+#define DEAD_ROUND_TRIPS 4
+#define POLL_MS 250
+#define LOGIN_POLL_MS 50
 #define QUEUED_PDUS_MAX 2         /* in libiscsi's queue */
 #define UNSENT_BYTES_MAX (256 << 10) /* in the socket */
 #define MEASURE_US 10000
@@ -65,19 +73,26 @@ struct session {
     struct iscsi_context *iscsi; /* NULL once lost */
     char target[MAX_STRING_SIZE + 1]; /* IQN */
     int lun;
+    bool logged_in;
 
     pthread_t thread;
     int wakeup; /* eventfd */
     bool failed; /* the thread's: a callback reported the session's end */
+    const char *why;                    /* the thread's: it ended for this, not by libiscsi's word */
     struct transmission_list in_flight; /* the thread's */
     uint64_t measured_us;               /* the thread's */
+    uint64_t awaiting_us;               /* the thread's: since then something is on its way; 0: nothing is */
+    struct {
+        bool ended;
+        int status;
+    } step; /* of login or logout */
     _Atomic uint32_t rtt_us, rtt_min_us, retransmits;
     void (*lost)(void *opaque, const char *why);
     void *opaque;
 
     pthread_mutex_t lock; /* guards what follows */
     struct transmission_list queue;
-    bool closing;
+    bool closing, abandoned;
 };
 
 /* ---- slots ---- */
@@ -197,14 +212,38 @@ static void drain(struct session *s)
     }
 }
 
-static bool is_closing(struct session *s)
+/* What others have asked for since. True: to end. */
+static bool take_orders(struct session *s)
 {
     bool closing;
 
     pthread_mutex_lock(&s->lock);
     closing = s->closing;
+    if (s->abandoned && !s->failed) {
+        s->failed = true;
+        s->why = "the target does not answer";
+    }
     pthread_mutex_unlock(&s->lock);
     return closing;
+}
+
+static uint64_t dead_us(const struct tcp_info *info)
+{
+    return DEAD_US + (uint64_t)DEAD_ROUND_TRIPS * (info->tcpi_rtt + info->tcpi_rttvar);
+}
+
+/* Whether the peer has been silent for too long. */
+static bool is_dead(struct session *s, const struct tcp_info *info, uint64_t now)
+{
+    uint64_t heard = now - (uint64_t)info->tcpi_last_ack_recv * 1000;
+
+    if (TAILQ_EMPTY(&s->in_flight) && info->tcpi_unacked == 0 && info->tcpi_notsent_bytes == 0) {
+        s->awaiting_us = 0;
+        return false;
+    }
+    if (s->awaiting_us == 0)
+        s->awaiting_us = now;
+    return now - (heard > s->awaiting_us ? heard : s->awaiting_us) > dead_us(info);
 }
 
 static void measure(struct session *s)
@@ -221,6 +260,10 @@ static void measure(struct session *s)
     s->rtt_us = info.tcpi_rtt;
     s->rtt_min_us = info.tcpi_min_rtt == UINT32_MAX ? 0 : info.tcpi_min_rtt;
     s->retransmits = info.tcpi_total_retrans;
+    if (is_dead(s, &info, now)) {
+        s->why = "no answer any more";
+        s->failed = true;
+    }
 }
 
 static void lose(struct session *s)
@@ -229,6 +272,8 @@ static void lose(struct session *s)
     struct transmission *t;
     char why[256];
 
+    if (s->why)
+        error = s->why;
     snprintf(why, sizeof why, "%.*s", (int)strcspn(error, "\n"), error);
     iscsi_destroy_context(s->iscsi); /* its callbacks only set `failed` */
     s->iscsi = NULL;
@@ -255,27 +300,35 @@ static void service(struct session *s)
     drain(s);
     if (s->iscsi && !s->failed && iscsi_service(s->iscsi, fds[1].revents | POLLOUT) < 0)
         s->failed = true;
+    if (s->iscsi && !s->failed)
+        measure(s);
     if (s->iscsi && s->failed)
         lose(s);
-    else if (s->iscsi)
-        measure(s);
 }
 
 static void *session_thread(void *arg)
 {
     struct session *s = arg;
 
-    while (!is_closing(s)) {
+    while (!take_orders(s)) {
         drain(s);
         service(s);
     }
     return NULL;
 }
 
+static void wake_up(struct session *s)
+{
+    const uint64_t one = 1;
+
+    /* fails only when the counter is full: then the thread is awake anyway */
+    while (write(s->wakeup, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
 void session_submit(struct session *s, struct slot *slot)
 {
     struct transmission *t = (struct transmission *)slot;
-    const uint64_t one = 1;
     bool wake;
 
     t->session = s;
@@ -283,9 +336,16 @@ void session_submit(struct session *s, struct slot *slot)
     wake = TAILQ_EMPTY(&s->queue);
     TAILQ_INSERT_TAIL(&s->queue, t, link);
     pthread_mutex_unlock(&s->lock);
-    /* fails only when the counter is full: then the thread is awake anyway */
-    if (wake && write(s->wakeup, &one, sizeof one) < 0)
-        return;
+    if (wake)
+        wake_up(s);
+}
+
+void session_abandon(struct session *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->abandoned = true;
+    pthread_mutex_unlock(&s->lock);
+    wake_up(s);
 }
 
 struct session_path session_path(struct session *s)
@@ -303,71 +363,113 @@ unsigned session_lun(const struct session *s)
     return (unsigned)s->lun;
 }
 
+/* ---- login and logout: before and after the thread ---- */
+
 /* libiscsi's words for a failed login. When the connection itself failed, they
  * speak of the reconnection that it was told not to try. */
 static void describe(struct iscsi_context *iscsi, const char *portal, char *out, size_t size)
 {
     const char *error = iscsi_get_error(iscsi);
 
-    if (strstr(error, "reconnect"))
+    if (!*error || strstr(error, "reconnect"))
         snprintf(out, size, "no iSCSI target answers at %s", portal);
     else
         snprintf(out, size, "%.*s", (int)strcspn(error, "\n"), error);
 }
 
-/* The number is the ISID's qualifier: a session with the same ISID would replace the other. */
-static int log_in(struct session *s, const char *url, const char *initiator_name, unsigned number,
-                  char *message, size_t size)
+static void step_ended(struct iscsi_context *iscsi, int status, void *data, void *private_data)
 {
-    static const int unsent = UNSENT_BYTES_MAX;
-    struct iscsi_url *parsed;
-    uint32_t random;
-    char why[512];
-    int result;
+    struct session *s = private_data;
 
-    s->iscsi = iscsi_create_context(initiator_name);
-    if (!s->iscsi || getrandom(&random, sizeof random, 0) != sizeof random) {
-        snprintf(message, size, "out of memory");
-        return -1;
+    s->step.ended = true;
+    s->step.status = status;
+}
+
+/* Waits for the end of what was asked of libiscsi. What has come counts, also
+ * when it is found too late: this thread may have been kept waiting itself. */
+static int finish_step(struct session *s, uint64_t within_us, const atomic_bool *give_up)
+{
+    uint64_t until_us = now_us() + within_us;
+    bool late = false;
+
+    while (!s->step.ended && !late && !(give_up && *give_up)) {
+        struct pollfd fd = {iscsi_get_fd(s->iscsi), (short)iscsi_which_events(s->iscsi), 0};
+
+        late = now_us() >= until_us;
+        if (poll(&fd, 1, late ? 0 : LOGIN_POLL_MS) < 0 && errno != EINTR)
+            return -1;
+        if (iscsi_service(s->iscsi, fd.revents) < 0)
+            return -1;
     }
-    iscsi_set_isid_random(s->iscsi, random, number);
-    parsed = iscsi_parse_full_url(s->iscsi, url);
-    if (!parsed) {
-        snprintf(message, size, "%s: not of the form iscsi://HOST[:PORT]/IQN/LUN", url);
+    return s->step.ended && s->step.status == SCSI_STATUS_GOOD ? 0 : -1;
+}
+
+static int connect_and_log_in(struct session *s, const struct session_login *login)
+{
+    s->step.ended = false;
+    if (iscsi_connect_async(s->iscsi, login->portal, step_ended, s) != 0 ||
+        finish_step(s, login->connect_us, login->give_up) != 0)
         return -1;
-    }
+    measure(s);
+    s->step.ended = false;
+    if (iscsi_login_async(s->iscsi, step_ended, s) != 0)
+        return -1;
+    return finish_step(s, LOGIN_US + (uint64_t)LOGIN_ROUND_TRIPS * s->rtt_us, login->give_up);
+}
+
+static int prepare(struct session *s, const struct session_login *login)
+{
+    s->iscsi = iscsi_create_context(login->initiator_name);
+    if (!s->iscsi)
+        return -1;
+    snprintf(s->target, sizeof s->target, "%s", login->target);
+    s->lun = login->lun;
+    iscsi_set_isid_random(s->iscsi, login->isid, login->number);
     iscsi_set_noautoreconnect(s->iscsi, 1);
     iscsi_set_session_type(s->iscsi, ISCSI_SESSION_NORMAL);
     iscsi_set_header_digest(s->iscsi, ISCSI_HEADER_DIGEST_NONE);
-    snprintf(s->target, sizeof s->target, "%s", parsed->target);
-    s->lun = parsed->lun;
     iscsi_set_targetname(s->iscsi, s->target);
-    iscsi_set_tcp_syncnt(s->iscsi, SYN_RETRIES);
-    iscsi_set_tcp_user_timeout(s->iscsi, USER_TIMEOUT_MS);
     iscsi_set_tcp_keepidle(s->iscsi, KEEPALIVE_IDLE_S);
     iscsi_set_tcp_keepintvl(s->iscsi, KEEPALIVE_INTERVAL_S);
     iscsi_set_tcp_keepcnt(s->iscsi, KEEPALIVE_COUNT);
-    iscsi_set_timeout(s->iscsi, LOGIN_TIMEOUT_S);
-    result = iscsi_full_connect_sync(s->iscsi, parsed->portal, s->lun);
-    describe(s->iscsi, parsed->portal, why, sizeof why);
-    iscsi_destroy_url(parsed);
-    if (result != 0) {
-        snprintf(message, size, "%s: cannot log in: %s", url, why);
-        return -1;
-    }
-    iscsi_set_timeout(s->iscsi, 0); /* a PDU that times out half sent breaks the stream */
-    if (setsockopt(iscsi_get_fd(s->iscsi), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) != 0) {
-        snprintf(message, size, "%s: TCP_NOTSENT_LOWAT: %s", url, strerror(errno));
-        return -1;
-    }
-    measure(s);
     return 0;
+}
+
+static int log_in(struct session *s, const struct session_login *login, char *message, size_t size)
+{
+    static const int unsent = UNSENT_BYTES_MAX;
+    char why[512];
+
+    if (prepare(s, login) != 0) {
+        snprintf(message, size, "out of memory");
+        return -1;
+    }
+    if (connect_and_log_in(s, login) != 0) {
+        describe(s->iscsi, login->portal, why, sizeof why);
+        snprintf(message, size, "%s: cannot log in: %s", login->url, why);
+        return -1;
+    }
+    s->logged_in = true;
+    if (setsockopt(iscsi_get_fd(s->iscsi), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) != 0) {
+        snprintf(message, size, "%s: TCP_NOTSENT_LOWAT: %s", login->url, strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+/* As far as it still can: without it the target finds out by itself. */
+static void log_out(struct session *s)
+{
+    s->step.ended = false;
+    if (iscsi_logout_async(s->iscsi, step_ended, s) == 0)
+        finish_step(s, LOGIN_US, NULL);
 }
 
 static void session_free(struct session *s)
 {
     if (s->iscsi) {
-        iscsi_logout_sync(s->iscsi);
+        if (s->logged_in)
+            log_out(s);
         iscsi_destroy_context(s->iscsi);
     }
     if (s->wakeup >= 0)
@@ -376,7 +478,7 @@ static void session_free(struct session *s)
     free(s);
 }
 
-struct session *session_open(const char *url, const char *initiator_name, unsigned number,
+struct session *session_open(const struct session_login *login,
                              void (*lost)(void *opaque, const char *why), void *opaque,
                              char *message, size_t message_size)
 {
@@ -395,7 +497,7 @@ struct session *session_open(const char *url, const char *initiator_name, unsign
     s->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->wakeup < 0) {
         snprintf(message, message_size, "out of file descriptors");
-    } else if (log_in(s, url, initiator_name, number, message, message_size) == 0) {
+    } else if (log_in(s, login, message, message_size) == 0) {
         if (pthread_create(&s->thread, NULL, session_thread, s) == 0)
             return s;
         snprintf(message, message_size, "cannot start a thread");
@@ -406,15 +508,10 @@ struct session *session_open(const char *url, const char *initiator_name, unsign
 
 void session_close(struct session *s)
 {
-    const uint64_t one = 1;
-
     pthread_mutex_lock(&s->lock);
     s->closing = true;
     pthread_mutex_unlock(&s->lock);
-    while (write(s->wakeup, &one, sizeof one) < 0 && errno == EINTR)
-        ;
+    wake_up(s);
     pthread_join(s->thread, NULL);
-    if (s->iscsi)
-        iscsi_set_timeout(s->iscsi, LOGIN_TIMEOUT_S);
     session_free(s);
 }

@@ -10,6 +10,7 @@
 #ifndef ENCSAN_SESSION_H
 #define ENCSAN_SESSION_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,14 +49,27 @@ struct slot *slots_get(struct slots *slots, unsigned index);
 
 struct session;
 
-/* Connects to `url` (iscsi://HOST[:PORT]/IQN/LUN) and logs in as
- * `initiator_name`; `number` is this session's among those of that name. `lost`
- * is called once by the session's thread, if the session ends before
- * session_close, after every slot in flight was completed as SLOT_LOST. NULL on
- * failure, with a line in `message`. */
-struct session *session_open(const char *url, const char *initiator_name, unsigned number,
+struct session_login {
+    const char *portal; /* numeric: HOST:PORT or [HOST]:PORT */
+    const char *target; /* the IQN */
+    int lun;
+    const char *initiator_name;
+    uint32_t isid;   /* 24 bits that all sessions of that name have */
+    unsigned number; /* of this one among them: with the same number again it replaces
+                        the earlier session at the target (RFC 7143, 6.3.5) */
+    uint64_t connect_us;  /* the most to wait for TCP's connection */
+    const char *url;      /* for messages */
+    const atomic_bool *give_up; /* once it is true, nothing is waited for any more */
+};
+
+/* Connects and logs in. `lost` is called once by the session's thread, if the
+ * session ends before session_close, after every slot in flight was completed
+ * as SLOT_LOST. NULL on failure, with a line in `message`. */
+struct session *session_open(const struct session_login *login,
                              void (*lost)(void *opaque, const char *why), void *opaque,
                              char *message, size_t message_size);
+/* The session shall end: the peer does not what it should. `lost` follows. */
+void session_abandon(struct session *session);
 /* Logs out where it still can, and frees. Nothing may be in flight. */
 void session_close(struct session *session);
 

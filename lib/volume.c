@@ -16,6 +16,7 @@
 #include <openssl/crypto.h>
 
 #include "clock.h"
+#include "portals.h"
 
 #define SEGMENT_BLOCKS_DEFAULT 32
 #define CACHE_BYTES_DEFAULT (64u << 20)
@@ -62,33 +63,24 @@ void volume_finish(struct encsan *v, struct request *r, int error)
     TAILQ_INSERT_TAIL(&v->finished, r, queue);
 }
 
-static void fail_all(struct encsan *v, struct request_list *list)
+static void fail_all(struct encsan *v, struct request_list *list, int error)
 {
     struct request *r;
 
     while ((r = TAILQ_FIRST(list))) {
         TAILQ_REMOVE(list, r, queue);
-        volume_finish(v, r, v->error);
+        volume_finish(v, r, error);
     }
 }
 
-void volume_fail(struct encsan *v, int error, const char *format, ...)
+void volume_fail_waiting(struct encsan *v, int error)
 {
-    char line[256];
-    va_list args;
     struct request *r;
 
-    if (v->error)
-        return;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    volume_log(v, "%s", line);
-    v->error = error;
-    fail_all(v, &v->parked);
-    fail_all(v, &v->parked_urgent);
-    fail_all(v, &v->flushes);
-    fail_all(v, &v->leaving);
+    fail_all(v, &v->parked, error);
+    fail_all(v, &v->parked_urgent, error);
+    fail_all(v, &v->flushes, error);
+    fail_all(v, &v->leaving, error);
     read_fail_lost(v, error);
     while ((r = TAILQ_FIRST(&v->reads_queued))) {
         TAILQ_REMOVE(&v->reads_queued, r, queue);
@@ -99,11 +91,33 @@ void volume_fail(struct encsan *v, int error, const char *format, ...)
     }
 }
 
+void volume_fail(struct encsan *v, int error, const char *format, ...)
+{
+    char line[256];
+    va_list args;
+
+    if (v->error)
+        return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    volume_log(v, "%s", line);
+    v->error = error;
+    volume_fail_waiting(v, error);
+}
+
+void volume_fence(struct encsan *v)
+{
+    v->fenced = true;
+    volume_fail(v, -EIO, "another mount has taken the disk over: nothing is written to it from here any more");
+}
+
 /* ---- the ticker: old partial segments leave, refused ones are sent again ---- */
 
 static bool is_quiet(const struct encsan *v)
 {
-    return TAILQ_EMPTY(&v->filling) && TAILQ_EMPTY(&v->retry) && !v->sync_paused;
+    return TAILQ_EMPTY(&v->filling) && TAILQ_EMPTY(&v->retry) && !v->sync_paused &&
+           !outage_has_limit(v);
 }
 
 static void wait_tick(struct encsan *v)
@@ -126,6 +140,7 @@ static void *ticker(void *arg)
     while (!v->closing) {
         wait_tick(v);
         v->sync_paused = false;
+        outage_tick(v);
         while ((s = TAILQ_FIRST(&v->retry))) {
             TAILQ_REMOVE(&v->retry, s, queue);
             pipeline_resend(v, s);
@@ -191,6 +206,7 @@ static void volume_free(struct encsan *v)
         slots_free(v->slots);
     if (v->pages != MAP_FAILED)
         munmap(v->pages, (size_t)v->page_count * ENCSAN_BLOCK_BYTES);
+    portals_free(v->portals);
     readahead_free(v);
     free(v->free_pages);
     free(v->segments);
@@ -305,7 +321,7 @@ struct encsan *encsan_open(const struct encsan_options *options, char message[EN
         return NULL;
     }
     if (take_options(v, options, message) == 0 && make_slots(v, message) == 0 &&
-        nexus_open_first(v, options, message) == 0 && make_memory(v, message) == 0 &&
+        nexus_open_first(v, message) == 0 && make_memory(v, message) == 0 &&
         start_threads(v, options->workers, message) == 0)
         return v;
     volume_free(v);
@@ -323,19 +339,15 @@ static bool slots_in_use(const struct encsan *v)
 int encsan_close(struct encsan *v)
 {
     int error = v->info.read_only ? 0 : encsan_flush(v);
-    struct nexus *last;
 
     volume_lock(v);
+    v->ending = true;
+    read_fail_lost(v, -EIO); /* of reading ahead: nobody waits for it */
     while (slots_in_use(v))
         pthread_cond_wait(&v->idle, &v->lock);
-    last = error || v->info.read_only ? NULL : nexus_take(v, 0);
-    v->closing = true;
-    pthread_cond_broadcast(&v->tick);
-    pthread_cond_broadcast(&v->sessions_changed);
     volume_unlock(v);
+    nexus_close_all(v);
     pthread_join(v->ticker, NULL);
-    if (last)
-        nexus_release_lease(last);
     volume_free(v);
     return error;
 }
@@ -359,6 +371,8 @@ void encsan_get_stats(struct encsan *v, struct encsan_stats *stats)
     stats->read_rate = (uint64_t)v->read_pace.rate;
     stats->best_readahead = v->read_pace.best;
     stats->rtt_us = nexus_rtt_min_us(v);
+    stats->outage_us = v->outage_us ? now_us() - v->outage_us : 0;
+    stats->fenced = v->fenced;
     stats->sessions_wanted = v->sessions;
     stats->sessions = v->live_sessions;
     stats->in_flight = v->in_flight;
@@ -386,7 +400,7 @@ static int check_request(const struct encsan *v, const struct request *r, uint64
     if (count % ENCSAN_BLOCK_BYTES || offset % ENCSAN_BLOCK_BYTES || r->lba > v->blocks ||
         r->blocks > v->blocks - r->lba)
         return -EINVAL;
-    if (r->kind != REQUEST_READ && v->info.read_only)
+    if (r->kind != REQUEST_READ && (v->info.read_only || v->fenced))
         return -EROFS;
     if (r->flags & ENCSAN_AFTER_ALL && r->blocks > v->segment_blocks)
         return -EINVAL;

@@ -39,6 +39,7 @@ static const uint8_t bob_public[32] = {
 
 struct target {
     char *folder, *disk, *url;
+    uint16_t port; /* 0: any; after the start: the one it has */
     GPid pid;
     int out;
 };
