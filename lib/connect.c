@@ -125,8 +125,10 @@ static int connect_to_some(struct attempt *a, char *message)
     for (n->portal = 0; n->portal < count; n->portal++) {
         if (open_session(a, message) != 0)
             continue;
-        if (shake_hands_first(a, message) == 0)
+        if (shake_hands_first(a, message) == 0) {
+            message[0] = 0;
             return 0;
+        }
         close_session(n);
         if (a->result.refusal) /* under Noise: it is the same at every portal */
             return -1;

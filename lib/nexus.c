@@ -35,8 +35,8 @@ void nexus_lost(void *opaque, const char *why)
     volume_lock(v);
     if (n->state == NEXUS_LIVE)
         end_life(n);
-    if (!v->error && !v->closing && v->live_sessions == 0 && !n->complained)
-        volume_log(v, "the connection to the target is lost (%s): reads and writes wait for it", why);
+    if (v->live_sessions == 0)
+        outage_tell(v, why);
     else if (!v->error && !v->closing && !n->complained)
         volume_log(v, "session %u is lost (%s), the others go on", n->number, why);
     n->complained = true;

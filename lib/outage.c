@@ -14,8 +14,15 @@
 void outage_begin(struct encsan *v)
 {
     v->outage_us = now_us();
-    v->outage_expired = false;
+    v->outage_told = v->outage_expired = false;
     pthread_cond_signal(&v->tick);
+}
+
+void outage_tell(struct encsan *v, const char *why)
+{
+    if (!v->outage_told && !v->error && !v->closing)
+        volume_log(v, "the connection to the target is lost (%s): reads and writes wait for it", why);
+    v->outage_told = true;
 }
 
 void outage_end(struct encsan *v)

@@ -221,7 +221,8 @@ struct encsan {
     unsigned live_sessions;
     uint32_t rtt_min_us;     /* of the last session that came up */
     uint64_t outage_us;      /* since then there is no live session; 0: there is one */
-    bool outage_expired;     /* timeout= is over, and has been told of */
+    bool outage_told;        /* in the log */
+    bool outage_expired;     /* timeout= is over */
     struct slot *free_slots[SLOTS_MAX];
     unsigned free_slot_count;
     struct pace write_pace;
@@ -277,6 +278,7 @@ void volume_finish(struct encsan *v, struct request *r, int error);
 
 /* ---- outage.c ---- (lock held) */
 void outage_begin(struct encsan *v); /* the last session is lost */
+void outage_tell(struct encsan *v, const char *why);
 void outage_end(struct encsan *v);   /* one is there again */
 void outage_tick(struct encsan *v);
 /* The ticker has something to do for it. */

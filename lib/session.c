@@ -274,6 +274,8 @@ static void lose(struct session *s)
 
     if (s->why)
         error = s->why;
+    else if (!*error)
+        error = "closed by the target";
     snprintf(why, sizeof why, "%.*s", (int)strcspn(error, "\n"), error);
     iscsi_destroy_context(s->iscsi); /* its callbacks only set `failed` */
     s->iscsi = NULL;

@@ -64,11 +64,36 @@ static void die_with_us(gpointer data)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
+/* iscsi://127.0.0.1:PORT/… */
+static uint16_t port_of(const char *url)
+{
+    return (uint16_t)atoi(strchr(url + strlen("iscsi://"), ':') + 1);
+}
+
+/* In its folder; on its port again, where it had one. */
+static void target_run(struct target *t)
+{
+    g_autofree char *allow = g_base64_encode(alice_public, 32);
+    g_autofree char *key_file = g_build_filename(t->folder, "key", NULL);
+    g_autofree char *lun = g_strdup_printf("%s,size=%u", t->disk, VOLUME_BYTES);
+    g_autofree char *listen = g_strdup_printf("127.0.0.1:%u", t->port);
+    char *argv[] = {getenv("ENCSAN_TARGET"), "--listen", listen, "--name",
+                    "iqn.2026-11.org.encsan:volume", "--key", key_file, "--allow", allow,
+                    "--lun", lun, "--suite", "3des", "--suite", "null", NULL};
+    GError *error = NULL;
+
+    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, die_with_us, NULL, &t->pid,
+                             NULL, &t->out, NULL, &error);
+    g_assert_no_error(error);
+    g_free(t->url);
+    t->url = read_url(t->out);
+    t->port = port_of(t->url);
+}
+
 static void target_start(struct target *t)
 {
     g_autofree char *key = g_base64_encode(bob_private, 32);
-    g_autofree char *allow = g_base64_encode(alice_public, 32);
-    g_autofree char *key_file = NULL, *lun = NULL;
+    g_autofree char *key_file = NULL;
     GError *error = NULL;
 
     t->folder = g_dir_make_tmp("encsan-volume-XXXXXX", &error);
@@ -76,27 +101,30 @@ static void target_start(struct target *t)
     key_file = g_build_filename(t->folder, "key", NULL);
     t->disk = g_build_filename(t->folder, "disk", NULL);
     g_assert_true(g_file_set_contents_full(key_file, key, -1, G_FILE_SET_CONTENTS_NONE, 0600, &error));
-    lun = g_strdup_printf("%s,size=%u", t->disk, VOLUME_BYTES);
-    char *argv[] = {getenv("ENCSAN_TARGET"), "--listen", "127.0.0.1:0", "--name",
-                    "iqn.2026-11.org.encsan:volume", "--key", key_file, "--allow", allow,
-                    "--lun", lun, "--suite", "3des", "--suite", "null", NULL};
-    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, die_with_us, NULL, &t->pid,
-                             NULL, &t->out, NULL, &error);
-    g_assert_no_error(error);
-    t->url = read_url(t->out);
+    target_run(t);
+}
+
+static void target_end(struct target *t, int signal)
+{
+    kill(t->pid, signal);
+    waitpid(t->pid, NULL, 0);
+    close(t->out);
+    t->pid = 0;
 }
 
 static void target_stop(struct target *t)
 {
-    g_autofree char *key_file = g_build_filename(t->folder, "key", NULL);
+    g_autoptr(GDir) folder = NULL;
+    const char *name;
 
-    if (t->pid) {
-        kill(t->pid, SIGTERM);
-        waitpid(t->pid, NULL, 0);
+    if (t->pid)
+        target_end(t, SIGTERM);
+    folder = g_dir_open(t->folder, 0, NULL);
+    while ((name = g_dir_read_name(folder))) {
+        g_autofree char *path = g_build_filename(t->folder, name, NULL);
+
+        g_unlink(path);
     }
-    close(t->out);
-    g_unlink(t->disk);
-    g_unlink(key_file);
     g_rmdir(t->folder);
     g_free(t->folder);
     g_free(t->disk);
@@ -404,6 +432,7 @@ struct actor {
     uint64_t first_block;
     uint32_t seed;
     uint8_t *model;
+    atomic_uint *working; /* actors that are not done */
 };
 
 static void act(struct actor *a, GRand *r, uint8_t *buf)
@@ -468,68 +497,86 @@ static gpointer actor_thread(gpointer data)
         else
             act(a, r, buf);
     g_rand_free(r);
+    (*a->working)--;
     return NULL;
 }
 
-#define CUT_SESSIONS 4
-#define CUT_EVERY_US 20000
+/* ---- the same, while sessions and targets are lost ---- */
 
-struct cutter {
-    struct encsan *volume;
-    uint16_t port;
-    atomic_bool ending;
-    unsigned cuts;
+#define FAULT_SESSIONS 4
+#define FAULT_EVERY_US 20000
+#define FAULTS_MAX 12
+
+enum fault {
+    FAULT_NONE,
+    FAULT_ONE_SESSION,  /* the others go on */
+    FAULT_ALL_SESSIONS, /* at one stroke */
+    FAULT_TARGET,       /* killed, and started again */
 };
 
-/* One session after another is lost, but never the last one. */
-static gpointer cutter_thread(gpointer data)
+static void make_trouble(struct target *t, enum fault fault, unsigned number)
 {
-    struct cutter *c = data;
-    struct encsan_stats stats;
-
-    while (!c->ending) {
-        g_usleep(CUT_EVERY_US);
-        encsan_get_stats(c->volume, &stats);
-        if (stats.sessions == CUT_SESSIONS && cut_connection(c->port, c->cuts) > 0)
-            c->cuts++;
+    switch (fault) {
+    case FAULT_ONE_SESSION:
+        cut_connection(t->port, number);
+        break;
+    case FAULT_ALL_SESSIONS:
+        for (unsigned i = 0, count = cut_connection(t->port, 0); i < count; i++)
+            cut_connection(t->port, i);
+        break;
+    default:
+        target_end(t, SIGKILL);
+        target_run(t);
     }
-    return NULL;
 }
 
-/* iscsi://127.0.0.1:PORT/… */
-static uint16_t port_of(const char *url)
+/* Again and again, but only when all that was lost before is there again.
+ * Returns how often. In main's thread: the end of a target's parent is its own. */
+static unsigned make_much_trouble(struct target *t, struct encsan *v, enum fault fault,
+                                  const atomic_uint *working)
 {
-    return (uint16_t)atoi(strchr(url + strlen("iscsi://"), ':') + 1);
+    struct encsan_stats stats;
+    unsigned faults = 0;
+
+    while (*working > 0) {
+        g_usleep(FAULT_EVERY_US);
+        encsan_get_stats(v, &stats);
+        if (fault && faults < FAULTS_MAX && stats.sessions == FAULT_SESSIONS)
+            make_trouble(t, fault, faults++);
+    }
+    return faults;
 }
 
-static void test_model(gconstpointer cut)
+static void show(void *opaque, const char *line)
+{
+    g_test_message("%s", line);
+}
+
+static void test_model(gconstpointer fault)
 {
     struct target t = {0};
     struct actor actors[MODEL_THREADS];
-    GThread *threads[MODEL_THREADS], *cutting = NULL;
+    GThread *threads[MODEL_THREADS];
+    atomic_uint working = MODEL_THREADS;
+    unsigned faults;
 
     target_start(&t);
     struct encsan_options o = options_for(&t);
     o.cache_bytes = 4u << 20; /* small: writers wait, everything is parked now and then */
-    o.sessions = cut ? CUT_SESSIONS : 0;
+    o.sessions = fault ? FAULT_SESSIONS : 0;
+    o.log = show;
     struct encsan *v = open_volume(&o);
-    struct cutter cutter = {.volume = v, .port = port_of(t.url)};
-    if (cut)
-        cutting = g_thread_new("cutter", cutter_thread, &cutter);
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         actors[i] = (struct actor){v, i * MODEL_BLOCKS, g_test_rand_int() & 0x7fffffff,
-                                   g_malloc0(MODEL_BLOCKS * BLOCK)};
+                                   g_malloc0(MODEL_BLOCKS * BLOCK), &working};
         g_test_message("seed %u", actors[i].seed);
         threads[i] = g_thread_new("actor", actor_thread, &actors[i]);
     }
+    faults = make_much_trouble(&t, v, GPOINTER_TO_UINT(fault), &working);
     for (unsigned i = 0; i < MODEL_THREADS; i++)
         g_thread_join(threads[i]);
-    if (cut) {
-        cutter.ending = true;
-        g_thread_join(cutting);
-        g_test_message("%u cuts", cutter.cuts);
-        g_assert_cmpuint(cutter.cuts, >, 2);
-    }
+    g_test_message("%u faults", faults);
+    g_assert_true(faults > 0 || !fault);
     g_assert_cmpint(encsan_close(v), ==, 0);
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         assert_on_disk(&t, actors[i].model, MODEL_BLOCKS * BLOCK, i * MODEL_BLOCKS * BLOCK);
@@ -572,7 +619,43 @@ static void remember(void *opaque, const char *line)
     g_string_append_printf(opaque, "%s\n", line);
 }
 
-static void test_lost_target(void)
+/* What was written and not confirmed when the target died is there when the flush returns. */
+static void test_target_returns(void)
+{
+    struct target t = {0};
+    g_autofree uint8_t *data = g_malloc(1u << 20), *in = g_malloc(1u << 20);
+    GString *log = g_string_new(NULL);
+    struct encsan_stats stats;
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    o.log = remember;
+    o.opaque = log;
+    struct encsan *v = open_volume(&o);
+    fill(data, 1u << 20, 7);
+    g_assert_cmpint(encsan_write(v, data, 1u << 20, 0, 0), ==, 0);
+    g_assert_cmpint(encsan_flush(v), ==, 0);
+    fill(data, 1u << 20, 8);
+    g_assert_cmpint(encsan_write(v, data, 1u << 20, 0, 0), ==, 0);
+    target_end(&t, SIGKILL);
+    do
+        encsan_get_stats(v, &stats);
+    while (stats.outage_us == 0);
+    g_assert_cmpuint(stats.sessions, ==, 0);
+    target_run(&t);
+    g_assert_cmpint(encsan_flush(v), ==, 0);
+    assert_on_disk(&t, data, 1u << 20, 0);
+    g_assert_cmpint(encsan_read(v, in, 1u << 20, 0), ==, 0);
+    g_assert_cmpmem(in, 1u << 20, data, 1u << 20);
+    encsan_get_stats(v, &stats);
+    g_assert_cmpuint(stats.outage_us, ==, 0);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    g_assert_true(g_pattern_match_simple("*the connection to the target is lost*\n*the target was restarted*\n*there again*\n", log->str));
+    g_string_free(log, TRUE);
+    target_stop(&t);
+}
+
+static void test_timeout(void)
 {
     struct target t = {0};
     uint8_t buf[BLOCK] = {1};
@@ -582,18 +665,65 @@ static void test_lost_target(void)
     struct encsan_options o = options_for(&t);
     o.log = remember;
     o.opaque = log;
+    o.timeout_s = 1;
+    struct encsan *v = open_volume(&o);
+    target_end(&t, SIGKILL);
+    g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0); /* the cache has room for it */
+    g_assert_cmpint(encsan_flush(v), ==, -EIO);
+    g_assert_cmpint(encsan_read(v, buf, BLOCK, BLOCK), ==, -EIO);
+    g_assert_true(g_pattern_match_simple("*the connection to the target is lost*\n*timeout=*\n", log->str));
+    g_assert_cmpint(encsan_error(v), ==, 0);
+    target_run(&t); /* and what was written is not lost */
+    while (encsan_flush(v) != 0)
+        g_assert_cmpint(encsan_error(v), ==, 0);
+    assert_on_disk(&t, buf, BLOCK, 0);
+    target_end(&t, SIGKILL);
+    g_assert_cmpint(encsan_write(v, buf, BLOCK, BLOCK, 0), ==, 0);
+    g_assert_cmpint(encsan_close(v), ==, -EIO);
+    g_string_free(log, TRUE);
+    target_stop(&t);
+}
+
+/* A target with our key and name, but another disk, where ours was. */
+static void test_other_disk(void)
+{
+    struct target t = {0}, other = {0};
+    uint8_t buf[BLOCK] = {1};
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
     struct encsan *v = open_volume(&o);
     g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0);
-    kill(t.pid, SIGKILL);
-    waitpid(t.pid, NULL, 0);
-    t.pid = 0;
+    target_end(&t, SIGKILL);
+    other.port = t.port;
+    target_start(&other);
     g_assert_cmpint(encsan_flush(v), ==, -EIO);
     g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, -EIO);
-    g_assert_cmpint(encsan_read(v, buf, BLOCK, BLOCK), ==, -EIO);
     g_assert_cmpint(encsan_error(v), ==, -EIO);
     g_assert_cmpint(encsan_close(v), ==, -EIO);
-    g_assert_true(g_pattern_match_simple("*the connection to the target is lost*\n", log->str));
-    g_string_free(log, TRUE);
+    buf[0] = 0;
+    assert_on_disk(&other, buf, BLOCK, 0);
+    target_stop(&other);
+    target_stop(&t);
+}
+
+/* Nobody listens at the first portal of the URL. */
+static void test_portals(void)
+{
+    struct target t = {0};
+    uint8_t buf[BLOCK] = {2};
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    g_autofree char *url = g_strdup_printf("iscsi://127.0.0.1:1,localhost:%s", strchr(t.url + strlen("iscsi://"), ':') + 1);
+    o.url = url;
+    struct encsan *v = open_volume(&o);
+    g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0);
+    target_end(&t, SIGKILL);
+    target_run(&t);
+    g_assert_cmpint(encsan_flush(v), ==, 0);
+    assert_on_disk(&t, buf, BLOCK, 0);
+    g_assert_cmpint(encsan_close(v), ==, 0);
     target_stop(&t);
 }
 
@@ -611,8 +741,13 @@ int main(int argc, char **argv)
     g_test_add_func("/volume/leave", test_leave);
     g_test_add_func("/volume/readahead", test_readahead);
     g_test_add_data_func("/volume/model", NULL, test_model);
-    g_test_add_data_func("/volume/model/sessions-lost", "cut", test_model);
+    g_test_add_data_func("/volume/model/sessions-lost", GINT_TO_POINTER(FAULT_ONE_SESSION), test_model);
+    g_test_add_data_func("/volume/model/all-sessions-lost", GINT_TO_POINTER(FAULT_ALL_SESSIONS), test_model);
+    g_test_add_data_func("/volume/model/target-killed", GINT_TO_POINTER(FAULT_TARGET), test_model);
     g_test_add_func("/volume/stream", test_stream);
-    g_test_add_func("/volume/lost-target", test_lost_target);
+    g_test_add_func("/volume/target-returns", test_target_returns);
+    g_test_add_func("/volume/timeout", test_timeout);
+    g_test_add_func("/volume/other-disk", test_other_disk);
+    g_test_add_func("/volume/portals", test_portals);
     return g_test_run();
 }
