@@ -172,6 +172,8 @@ static int open_volume(struct mount *mount)
         .url = mount->embedded ? embedded_url(mount->embedded) : options->source,
         .suite = options->suite,
         .read_only = options->read_only,
+        .steal = options->steal,
+        .timeout_s = options->timeout_s,
         .depth = options->depth,
         .readahead = options->readahead,
         .sessions = options->sessions,

@@ -18,13 +18,14 @@
 #include "wire.h"
 
 #define EXIT_USAGE 2
+#define TIMEOUT_MAX_S (7 * 24 * 3600)
 
 static const char usage[] =
     "usage: encsanfs [URL | IMAGE] MOUNTPOINT [-f] [-o option,...]\n"
     "\n"
     "Mounts the file system on a disk far away, encrypted on the way there.\n"
     "\n"
-    "URL         iscsi://HOST[:PORT]/IQN/LUN, served by encsan-target\n"
+    "URL         iscsi://HOST[:PORT][,HOST[:PORT]...]/IQN/LUN, served by encsan-target\n"
     "IMAGE       a disk image or block device here; an encsan-target of its own serves it\n"
     "            with neither: what mounts.conf says about MOUNTPOINT, else your default image\n"
     "-f          stay in the foreground, log to standard error\n"
@@ -32,6 +33,8 @@ static const char usage[] =
     "-o target_key=KEY    the target's public key   (default: known_targets there)\n"
     "-o view=files|disk   the files (default), or the disk as one file, MOUNTPOINT/disk\n"
     "-o ro                read only\n"
+    "-o steal             take the disk over from the mount that has it\n"
+    "-o timeout=SECONDS   a lost connection is waited for so long   (default: for ever)\n"
     "-o prefetch=auto|N   segments sealed ahead or in flight\n"
     "-o readahead=auto|N  segments read ahead of a sequential reader (0: none)\n"
     "-o sessions=auto|N   iSCSI sessions side by side\n"
@@ -140,6 +143,11 @@ static int set_sessions(struct parse *parse, const char *value)
     return set_number(parse, "sessions", value, ENCSAN_SESSIONS_MAX, &parse->options->sessions);
 }
 
+static int set_timeout(struct parse *parse, const char *value)
+{
+    return set_number(parse, "timeout", value, TIMEOUT_MAX_S, &parse->options->timeout_s);
+}
+
 static int set_workers(struct parse *parse, const char *value)
 {
     return set_number(parse, "workers", value, 256, &parse->options->workers);
@@ -194,7 +202,7 @@ static const struct {
     {"key", set_key},           {"target_key", set_target_key}, {"view", set_view},
     {"suite", set_suite},       {"prefetch", set_prefetch},     {"readahead", set_readahead},
     {"sessions", set_sessions}, {"workers", set_workers},       {"segment", set_segment},
-    {"cache", set_cache},       {"commit", set_commit},
+    {"cache", set_cache},       {"commit", set_commit},         {"timeout", set_timeout},
 };
 
 /* ---- FUSE's and mount(8)'s options ---- */
@@ -240,6 +248,10 @@ static int set_option(struct parse *parse, const char *text)
     if (!strcmp(text, "ro") || !strcmp(text, "rw")) {
         options->read_only = text[1] == 'o';
         return 1;
+    }
+    if (!strcmp(text, "steal")) {
+        options->steal = true;
+        return 0;
     }
     if (!strcmp(text, "allow_root")) {
         options->allow_root = true;
@@ -406,6 +418,10 @@ int options_read(struct options *options, int argc, char *argv[])
 
     if (status == OPTIONS_GO && !parse.positionals) {
         refuse(&parse, "no mount point given");
+        status = parse.status;
+    }
+    if (status == OPTIONS_GO && options->steal && options->read_only) {
+        refuse(&parse, "ro and steal exclude each other: only who writes takes a disk over");
         status = parse.status;
     }
     if (status == OPTIONS_GO && parse.positionals == 2)

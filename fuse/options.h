@@ -20,7 +20,8 @@ struct options {
     bool is_url;
     struct url url;   /* where is_url */
     char *mountpoint; /* canonical */
-    bool disk_view, read_only;
+    bool disk_view, read_only, steal;
+    unsigned timeout_s; /* 0: for ever */
     char *key_file; /* NULL: the user's */
     bool has_target_key;
     uint8_t target_key[ENCSAN_KEY_BYTES];

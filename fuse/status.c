@@ -9,6 +9,15 @@ static void add(GString *text, const char *name, uint64_t value)
     g_string_append_printf(text, "%s %" PRIu64 "\n", name, value);
 }
 
+static const char *state_of(const struct encsan_stats *stats, int error)
+{
+    if (stats->fenced)
+        return "taken over by another mount";
+    if (error)
+        return "failed";
+    return stats->outage_us ? "waiting for the target" : "connected";
+}
+
 char *status_describe(struct encsan *volume)
 {
     GString *text = g_string_new(NULL);
@@ -17,6 +26,9 @@ char *status_describe(struct encsan *volume)
 
     encsan_get_info(volume, &info);
     encsan_get_stats(volume, &stats);
+    g_string_append_printf(text, "state %s\n", state_of(&stats, encsan_error(volume)));
+    if (stats.outage_us)
+        add(text, "waiting_us", stats.outage_us);
     g_string_append_printf(text, "suite %s\n", info.suite);
     add(text, "size_bytes", info.size_bytes);
     add(text, "lease_generation", info.generation);

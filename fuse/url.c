@@ -39,6 +39,26 @@ static char *portal(const char *text)
     return g_strdup_printf("%s:%s", lower, colon ? colon + 1 : DEFAULT_PORT);
 }
 
+/* One or more, with commas between them; NULL where it is no such list. */
+static char *portals(const char *text, char **first)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ",", -1);
+    g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(g_free);
+
+    for (unsigned i = 0; parts[i]; i++) {
+        char *one = portal(parts[i]);
+
+        if (!one)
+            return NULL;
+        g_ptr_array_add(all, one);
+    }
+    if (!all->len)
+        return NULL;
+    g_ptr_array_add(all, NULL);
+    *first = g_strdup(all->pdata[0]);
+    return g_strjoinv(",", (char **)all->pdata);
+}
+
 /* RFC 7143 4.2.7.1: iqn., eui. or naa., no white space */
 static bool is_target_name(const char *name)
 {
@@ -59,11 +79,12 @@ int url_parse(const char *text, struct url *url, char *message, size_t size)
 
     g_auto(GStrv) parts = g_strsplit(text + strlen(SCHEME), "/", -1);
     const char *at = parts[0] ? strrchr(parts[0], '@') : NULL;
-    g_autofree char *host = parts[0] ? portal(at ? at + 1 : parts[0]) : NULL;
+    g_autofree char *first = NULL;
+    g_autofree char *hosts = parts[0] ? portals(at ? at + 1 : parts[0], &first) : NULL;
 
     if (g_strv_length(parts) != 3)
         what = "it has not three parts";
-    else if (!host)
+    else if (!hosts)
         what = "HOST[:PORT] is not valid";
     else if (!is_target_name(parts[1]))
         what = "the target's name does not begin with iqn., eui. or naa.";
@@ -76,8 +97,8 @@ int url_parse(const char *text, struct url *url, char *message, size_t size)
     }
 
     g_autofree char *iqn = g_ascii_strdown(parts[1], -1);
-    url->target = g_strdup_printf("%s/%s", host, iqn);
-    url->name = g_strdup_printf(SCHEME "%s/%" G_GUINT64_FORMAT, url->target,
+    url->target = g_strdup_printf("%s/%s", first, iqn);
+    url->name = g_strdup_printf(SCHEME "%s/%s/%" G_GUINT64_FORMAT, hosts, iqn,
                                 g_ascii_strtoull(parts[2], NULL, 10));
     return 0;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * iscsi://[USER%PASSWORD@]HOST[:PORT]/IQN/LUN, libiscsi's own form: checked
- * before anything is done, and brought to one spelling for names.
+ * iscsi://[USER%PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/IQN/LUN, libiscsi's own
+ * form but for the further portals of the same target: checked before anything
+ * is done, and brought to one spelling for names.
  */
 #ifndef ENCSAN_URL_H
 #define ENCSAN_URL_H
@@ -10,7 +11,7 @@
 #include <stddef.h>
 
 struct url {
-    char *target; /* HOST:PORT/IQN, as known_targets has it */
+    char *target; /* HOST:PORT/IQN with the first portal, as known_targets has it */
     char *name; /* iscsi://HOST:PORT/IQN/LUN without a password: for locks, logs, list of mounts */
 };
 

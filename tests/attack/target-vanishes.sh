@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The target is killed: who writes gets EIO, no process hangs, umount says that it failed; fsynced files are there.
+# The target is killed and stays away for longer than timeout=: who writes gets EIO, no process hangs, umount
+# says that it failed; fsynced files are there.
 . "$(dirname "$0")/common.sh"
 
 start_target 600M
 mkfs
-mnt_logged
+mnt_logged timeout=2
 random_file "$T/data" 8
 cp "$T/data" "$M/kept"
 sync "$M/kept"
@@ -17,7 +18,8 @@ got=0
 timeout 60 dd if="$T/data" of="$M/lost" bs=1M conv=fsync status=none 2>"$T/dd.err" || got=$?
 [ $got -eq 1 ] || fail "fsync after the target's end: exit status $got"
 grep -q 'Input/output error\|Read-only\|not connected' "$T/dd.err" || fail "$(cat "$T/dd.err")"
-grep -qi 'lost' "$T/encsanfs.log" || fail "encsanfs did not log it"
+grep -qi 'connection to the target is lost' "$T/encsanfs.log" || fail "encsanfs did not log it"
+"$ENCSAN" status "$M" | grep -q '^state *waiting for the target' || fail "status does not say it"
 got=0
 timeout 60 "$ENCSAN" umount "$M" 2>"$T/umount.err" || got=$?
 [ $got -eq 1 ] || fail "encsan umount: exit status $got"

@@ -505,7 +505,7 @@ static gpointer actor_thread(gpointer data)
 
 #define FAULT_SESSIONS 4
 #define FAULT_EVERY_US 20000
-#define FAULTS_MAX 12
+#define FAULTS_MAX 8
 
 enum fault {
     FAULT_NONE,
@@ -707,6 +707,37 @@ static void test_other_disk(void)
     target_stop(&t);
 }
 
+/* Taken over there and back. Who had the disk hears of it at his next flush. */
+static void test_steal(void)
+{
+    struct target t = {0};
+    uint8_t buf[BLOCK] = {3}, in[BLOCK];
+    struct encsan_stats stats;
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    struct encsan *v = open_volume(&o);
+    o.steal = true;
+    for (unsigned i = 1; i < 4; i++) {
+        struct encsan *thief = open_volume(&o);
+
+        g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0);
+        g_assert_cmpint(encsan_flush(v), ==, -EIO);
+        g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, -EROFS);
+        encsan_get_stats(v, &stats);
+        g_assert_true(stats.fenced);
+        g_assert_cmpint(encsan_close(v), ==, -EIO);
+        v = thief;
+        g_assert_cmpint(encsan_read(v, in, BLOCK, 0), ==, 0);
+        g_assert_cmpuint(in[0], ==, 0);
+        g_assert_cmpint(encsan_write(v, buf, BLOCK, i * BLOCK, 0), ==, 0);
+        g_assert_cmpint(encsan_flush(v), ==, 0);
+        assert_on_disk(&t, buf, BLOCK, i * BLOCK);
+    }
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
 /* Nobody listens at the first portal of the URL. */
 static void test_portals(void)
 {
@@ -748,6 +779,7 @@ int main(int argc, char **argv)
     g_test_add_func("/volume/target-returns", test_target_returns);
     g_test_add_func("/volume/timeout", test_timeout);
     g_test_add_func("/volume/other-disk", test_other_disk);
+    g_test_add_func("/volume/steal", test_steal);
     g_test_add_func("/volume/portals", test_portals);
     return g_test_run();
 }
