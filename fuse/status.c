@@ -50,6 +50,7 @@ char *status_describe(struct encsan *volume)
     add(text, "reads_sent", stats.reads_sent);
     add(text, "syncs_sent", stats.syncs_sent);
     add(text, "retries", stats.retries);
+    add(text, "rekeyings", stats.rekeyings);
     add(text, "security_errors", stats.security_errors);
     add(text, "sealing_ns", stats.seal_ns);
     add(text, "opening_ns", stats.open_ns);

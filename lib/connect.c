@@ -35,6 +35,7 @@
 #define CONNECT_ROUND_TRIPS 4
 #define PATIENT_US 5000000 /* the way may have become longer, or lossy */
 #define PATIENT_EVERY 4    /* attempts of number 0 */
+#define REKEY_US 600000000 /* for an answer that comes behind much data on a slow line */
 #define RESOLVE_EVERY 32   /* failed attempts of number 0: names may have moved */
 
 /* One attempt. */
@@ -87,13 +88,7 @@ static int open_session(struct attempt *a, char *message)
 
 static int shake_hands(struct attempt *a, char *message)
 {
-    struct nexus *n = a->nexus;
-
-    if (handshake_run(n->session, &a->request, &a->result, message) == 0) {
-        n->sa = a->result.sa;
-        return 0;
-    }
-    return -1;
+    return handshake_run(a->nexus->session, &a->request, &a->result, message);
 }
 
 static void close_session(struct nexus *n)
@@ -152,6 +147,7 @@ int connect_first(struct nexus *n, char message[ENCSAN_MESSAGE_BYTES])
     a.request = request_of(v, WIRE_INTENT_ACQUIRE);
     if (connect_to_some(&a, message) != 0)
         return -1;
+    n->sa = h->sa;
     v->blocks = h->blocks;
     v->boot_id = v->told_boot_id = h->boot_id;
     v->generation = h->generation;
@@ -252,21 +248,65 @@ static void complain(struct nexus *n, const struct attempt *a, const char *messa
     n->told_refusal = refused;
 }
 
+static void begin(struct attempt *a, struct nexus *n)
+{
+    *a = (struct attempt){.nexus = n, .request = request_of(n->volume, WIRE_INTENT_RESUME)};
+    a->request.agrees = agrees;
+    a->request.opaque = a;
+}
+
+/* Lock held. */
+static bool is_good(struct attempt *a, bool finished)
+{
+    bool ours = is_still_ours(a->nexus->volume, &a->result);
+
+    if (ours && finished)
+        return true;
+    sa_free(a->result.sa);
+    a->result.sa = NULL;
+    return false;
+}
+
+bool connect_rekey(struct nexus *n)
+{
+    struct encsan *v = n->volume;
+    char message[ENCSAN_MESSAGE_BYTES] = "";
+    struct attempt a;
+    bool good;
+
+    begin(&a, n);
+    a.request.base = v->durable;
+    a.request.patience_us = REKEY_US;
+    volume_unlock(v);
+    good = shake_hands(&a, message) == 0;
+    volume_lock(v);
+    good = is_good(&a, good);
+    if (good) {
+        sa_free(n->old_sa);
+        n->old_sa = n->sa;
+        n->sa = a.result.sa;
+        v->stats.rekeyings++;
+    } else if (n->state == NEXUS_LIVE && !v->error) {
+        volume_log(v, "session %u cannot make new keys, tried again: %s", n->number, message);
+    }
+    return good;
+}
+
 bool connect_again(struct nexus *n)
 {
     struct encsan *v = n->volume;
-    struct attempt a = {.nexus = n, .request = request_of(v, WIRE_INTENT_RESUME),
-                        .connect_us = connect_limit(n)};
     char message[ENCSAN_MESSAGE_BYTES] = "";
+    struct attempt a;
     bool live;
 
-    a.request.agrees = agrees;
-    a.request.opaque = &a;
+    begin(&a, n);
+    a.connect_us = connect_limit(n);
     volume_unlock(v);
     live = try_portal(&a, message) == 0;
     volume_lock(v);
-    live = is_still_ours(v, &a.result) && live;
+    live = is_good(&a, live);
     if (live) {
+        n->sa = a.result.sa;
         v->told_boot_id = a.result.boot_id;
         n->attempts = 0;
         return true;

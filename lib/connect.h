@@ -14,5 +14,8 @@ int connect_first(struct nexus *n, char message[ENCSAN_MESSAGE_BYTES]);
 
 /* One attempt, at the next portal. Lock held, and let go of meanwhile. True: it is LIVE. */
 bool connect_again(struct nexus *n);
+/* New keys for one that is LIVE, in its session. It is busy meanwhile. Lock
+ * held, and let go of meanwhile. True: they are used from now on. */
+bool connect_rekey(struct nexus *n);
 
 #endif

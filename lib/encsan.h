@@ -81,6 +81,7 @@ struct encsan_stats { /* since open; all counters grow only, but those from stag
     uint64_t bytes_written, bytes_read;  /* by requests */
     uint64_t segments_sent, reads_sent, syncs_sent;
     uint64_t retries;         /* transmissions repeated */
+    uint64_t rekeyings;       /* new keys in a session that went on */
     uint64_t security_errors; /* answers that did not authenticate */
     uint64_t seal_ns, open_ns;
     uint64_t ordinal, durable; /* last given; highest receipted */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The handshake of one iSCSI session. All of it runs in the caller's thread,
- * before anything else uses the session; only `exchanged` is called by the
- * session's thread.
+ * before anything else uses the session, or beside that; only `exchanged` is
+ * called by the session's thread.
  */
 #include "handshake.h"
 
@@ -46,18 +46,21 @@ static void exchanged(struct slot *slot)
     pthread_mutex_unlock(&x->lock);
 }
 
-/* `second` may be NULL. */
-static void exchange(struct session *session, struct slot *first, struct slot *second)
+/* `second` may be NULL; patience_us 0: EXCHANGE_US. */
+static void exchange(struct session *session, struct slot *first, struct slot *second,
+                     uint64_t patience_us)
 {
-    uint64_t until_us = now_us() + EXCHANGE_US;
+    uint64_t until_us = now_us() + (patience_us ? patience_us : EXCHANGE_US);
     struct exchange x = {.lock = PTHREAD_MUTEX_INITIALIZER, .pending = second ? 2 : 1};
 
     cond_init(&x.ended);
     first->owner = &x;
+    first->urgent = true;
     first->complete = exchanged;
     session_submit(session, first);
     if (second) {
         second->owner = &x;
+        second->urgent = true;
         second->complete = exchanged;
         session_submit(session, second);
     }
@@ -225,7 +228,7 @@ static int exchange_messages(struct session *session, struct slots *slots, struc
                       sizeof welcome + WIRE_NOISE_2_OVERHEAD);
     if (noise_write(noise, (const uint8_t *)&hello, sizeof hello, out->data) < 0)
         return fail(message, "the handshake cannot be made: target_key= is no usable X25519 key");
-    exchange(session, out, in);
+    exchange(session, out, in, request->patience_us);
     if (check_statuses(out, in, request, message) != 0)
         return -1;
     if (noise_read(noise, in->data, in->bytes, (uint8_t *)&welcome) < 0)
@@ -268,7 +271,7 @@ static int confirm(struct session *session, struct slots *slots,
     if (make_none(result->sa, 0, none) != 0 ||
         sa_cdb_make(result->sa, WIRE_SEALED_SYNC, 0, sync->cdb) != 0)
         return fail(message, "OpenSSL cannot seal");
-    exchange(session, none, sync);
+    exchange(session, none, sync, request->patience_us);
     if (sync->status != SLOT_GOOD)
         return fail(message, "%s: the connection was lost or disturbed during the handshake",
                     request->url);
@@ -315,7 +318,7 @@ void handshake_release(struct session *session, struct sa *sa)
     struct slots *slots = slots_new(1);
 
     if (slots && make_none(sa, WIRE_FLAG_RELEASE, slots_get(slots, 0)) == 0)
-        exchange(session, slots_get(slots, 0), NULL);
+        exchange(session, slots_get(slots, 0), NULL, 0);
     if (slots)
         slots_free(slots);
 }

@@ -29,6 +29,7 @@ struct handshake_request {
     const char *suite;               /* or NULL */
     enum wire_intent intent;
     const uint8_t *mount_id, *previous_mount_id;
+    uint64_t patience_us;      /* for an answer; 0: as where nothing else is on its way */
     uint64_t generation, base; /* to resume; the generation also to steal */
     /* Message 2 has opened, and nothing was sent under the new keys yet: false,
      * with a line in `message`, where nothing shall be. May be NULL. */

@@ -8,6 +8,8 @@
 
 #define SMALL_BYTES (64u << 10)
 #define RECONNECT_US 300000
+#define REKEY_AGAIN_US 5000000
+#define LOOK_US 5000000
 
 /* One connection's send buffer, 4 MiB where nobody changed tcp_wmem, has room
  * for about so much data that is not yet acknowledged. */
@@ -101,15 +103,15 @@ static void disconnect(struct nexus *n)
 {
     struct encsan *v = n->volume;
     struct session *session = n->session;
-    struct sa *sa = n->sa;
 
+    sa_free(n->sa);
+    sa_free(n->old_sa);
+    n->sa = n->old_sa = NULL;
     n->session = NULL;
-    n->sa = NULL;
+    n->rekeying = false;
     volume_unlock(v);
     if (session)
         session_close(session);
-    if (sa)
-        sa_free(sa);
     volume_lock(v);
     n->state = NEXUS_DOWN;
 }
@@ -130,6 +132,34 @@ static void connect_once(struct nexus *n)
         cond_wait_until(&v->sessions_changed, &v->lock, began_us + RECONNECT_US);
 }
 
+static bool may_rekey(const struct nexus *n)
+{
+    return n->state == NEXUS_LIVE && n->rekeying && now_us() >= n->rekey_us &&
+           (!n->old_sa || sa_is_held_once(n->old_sa));
+}
+
+/* Lets go of the lock meanwhile. */
+static void rekey(struct nexus *n)
+{
+    bool done;
+
+    n->busy++;
+    done = connect_rekey(n);
+    n->busy--;
+    n->rekeying = !done;
+    n->rekey_us = done ? 0 : now_us() + REKEY_AGAIN_US;
+}
+
+/* Nothing may leave for a long time, while the keys grow old. */
+static void wait_for_work(struct nexus *n)
+{
+    struct encsan *v = n->volume;
+
+    cond_wait_until(&v->sessions_changed, &v->lock, now_us() + LOOK_US);
+    if (n->state == NEXUS_LIVE && sa_is_worn(n->sa))
+        n->rekeying = true;
+}
+
 static void *nexus_thread(void *arg)
 {
     struct nexus *n = arg;
@@ -141,8 +171,10 @@ static void *nexus_thread(void *arg)
             connect_once(n);
         else if (n->state == NEXUS_LOST && n->busy == 0)
             disconnect(n);
+        else if (may_rekey(n))
+            rekey(n);
         else
-            pthread_cond_wait(&v->sessions_changed, &v->lock);
+            wait_for_work(n);
     }
     disconnect(n);
     volume_unlock(v);
@@ -215,7 +247,13 @@ uint32_t nexus_rtt_min_us(const struct encsan *v)
     return least;
 }
 
-struct nexus *nexus_take(struct encsan *v, uint32_t bytes)
+static void want_keys(struct nexus *n)
+{
+    n->rekeying = true;
+    pthread_cond_broadcast(&n->volume->sessions_changed);
+}
+
+struct nexus *nexus_take(struct encsan *v, uint32_t bytes, struct sa **sa)
 {
     bool reserved = bytes > SMALL_BYTES && v->live_sessions > (v->nexuses[0].state == NEXUS_LIVE);
     struct nexus *best = NULL;
@@ -226,17 +264,23 @@ struct nexus *nexus_take(struct encsan *v, uint32_t bytes)
         if (n->state == NEXUS_LIVE && (!best || n->pending_bytes < best->pending_bytes))
             best = n;
     }
-    if (best) {
-        best->busy++;
-        best->pending_bytes += bytes;
-    }
+    if (!best)
+        return NULL;
+    best->busy++;
+    best->pending_bytes += bytes;
+    *sa = sa_hold(best->sa);
+    if (!best->rekeying && sa_is_worn(best->sa))
+        want_keys(best);
     return best;
 }
 
-void nexus_give(struct nexus *n, const struct slot *slot)
+void nexus_give(struct nexus *n, const struct slot *slot, struct sa *sa)
 {
     struct encsan *v = n->volume;
 
+    if (n->rekeying && sa == n->old_sa)
+        pthread_cond_broadcast(&v->sessions_changed);
+    sa_free(sa);
     n->busy--;
     n->pending_bytes -= slot->bytes;
     if (slot->status == SLOT_LOST && n->state == NEXUS_LIVE)

@@ -10,6 +10,11 @@
  *   LIVE   takes transmissions
  *   LOST   the session has ended; workers still look at its last answers
  *
+ * Before its keys are worn out a LIVE one makes new ones in the same session, in
+ * its thread. New transmissions leave under them as soon as the target has
+ * confirmed them; those on their way are answered under the old ones, and the next
+ * rekeying waits for them, since the target keeps no third.
+ *
  * Number 0 carries nothing large while there is another, so that a small read
  * or a SYNC does not stand behind a copy. The volume's lock holds for every
  * member but volume and number, and for every function where nothing else is said.
@@ -39,6 +44,9 @@ struct nexus {
     unsigned attempts;      /* that failed, since it was lost */
     struct session *session; /* constant while it is busy */
     struct sa *sa;
+    struct sa *old_sa;      /* before the last rekeying: its last commands are answered under it */
+    bool rekeying;          /* wanted, or done at this moment */
+    uint64_t rekey_us;      /* not before this: the last attempt failed */
     unsigned busy;          /* transmissions, from nexus_take to nexus_give */
     uint64_t pending_bytes; /* of those */
 };
@@ -59,9 +67,10 @@ void nexus_lost(void *opaque, const char *why);
 uint32_t nexus_rtt_min_us(const struct encsan *v);
 
 /* The one that will send a transmission of so many bytes of data first; it is
- * busy with it until nexus_give. NULL: none is live. */
-struct nexus *nexus_take(struct encsan *v, uint32_t bytes);
-/* The transmission has ended, and nobody needs the SA for it any more. */
-void nexus_give(struct nexus *n, const struct slot *slot);
+ * busy with it until nexus_give, which also takes back the hold on the SA that
+ * is to be used for it. NULL: none is live. */
+struct nexus *nexus_take(struct encsan *v, uint32_t bytes, struct sa **sa);
+/* The transmission has ended. */
+void nexus_give(struct nexus *n, const struct slot *slot, struct sa *sa);
 
 #endif

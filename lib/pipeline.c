@@ -67,13 +67,13 @@ static void take_slot(struct encsan *v, struct segment *s)
     s->slot = v->free_slots[--v->free_slot_count];
     s->slot->owner = s;
     s->slot->bytes = (uint32_t)WIRE_WRITE_BYTES(s->operation == WIRE_OP_WRITE ? s->blocks : 0);
-    s->nexus = nexus_take(v, s->slot->bytes);
+    s->nexus = nexus_take(v, s->slot->bytes, &s->sa);
     v->in_flight++;
 }
 
 static void give_slot(struct encsan *v, struct segment *s)
 {
-    nexus_give(s->nexus, s->slot);
+    nexus_give(s->nexus, s->slot, s->sa);
     v->free_slots[v->free_slot_count++] = s->slot;
     s->slot = NULL;
     v->in_flight--;
@@ -191,8 +191,8 @@ static int seal(struct encsan *v, struct segment *s)
     s->slot->cdb_bytes = WIRE_CDB_BYTES;
     s->slot->out = true;
     s->slot->complete = write_complete;
-    error = sa_cdb_make(s->nexus->sa, WIRE_SEALED_WRITE, 0, s->slot->cdb);
-    return error ? error : sa_seal_write(s->nexus->sa, s->slot->cdb, in, pieces, s->slot->data);
+    error = sa_cdb_make(s->sa, WIRE_SEALED_WRITE, 0, s->slot->cdb);
+    return error ? error : sa_seal_write(s->sa, s->slot->cdb, in, pieces, s->slot->data);
 }
 
 static void seal_job(struct job *job)

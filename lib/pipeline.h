@@ -91,6 +91,7 @@ struct segment {
     unsigned attempts;
     struct slot *slot;   /* SEALING, IN_FLIGHT */
     struct nexus *nexus; /* that it was last sealed for */
+    struct sa *sa;       /* SEALING, IN_FLIGHT: under which */
     uint32_t page[WIRE_DATA_BLOCKS_MAX];
 };
 
@@ -159,6 +160,7 @@ struct read_piece { /* one SEALED READ */
     uint64_t sent_us;
     struct slot *slot;
     struct nexus *nexus;
+    struct sa *sa;
     uint64_t number;
     uint64_t lba;
     uint32_t blocks;
@@ -172,6 +174,7 @@ struct sync { /* one SEALED SYNC */
     struct encsan *volume;
     struct slot *slot;
     struct nexus *nexus;
+    struct sa *sa;
     bool busy;
     uint64_t ordinal;
     uint64_t event; /* when it was sent: what was accepted later may be missing in its receipt */

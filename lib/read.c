@@ -92,7 +92,7 @@ static void send_job(struct job *job)
 {
     struct read_piece *p = (struct read_piece *)((char *)job - offsetof(struct read_piece, job));
     struct encsan *v = p->volume;
-    int error = sa_cdb_make(p->nexus->sa, WIRE_SEALED_READ, wire_read_field(p->lba, p->blocks),
+    int error = sa_cdb_make(p->sa, WIRE_SEALED_READ, wire_read_field(p->lba, p->blocks),
                             p->slot->cdb);
 
     p->job.run = read_job;
@@ -110,7 +110,7 @@ static void send_job(struct job *job)
 
 static void send_piece(struct encsan *v, struct read_piece *p)
 {
-    p->nexus = nexus_take(v, p->slot->bytes);
+    p->nexus = nexus_take(v, p->slot->bytes, &p->sa);
     if (!p->nexus) {
         TAILQ_INSERT_TAIL(&v->reads_lost, p, resend);
         return;
@@ -223,7 +223,7 @@ static int open_piece(struct read_piece *p)
         out[1] = (struct iovec){p->out, (size_t)p->blocks * ENCSAN_BLOCK_BYTES};
     if (p->slot->status != SLOT_GOOD)
         return -EAGAIN;
-    if (sa_open_answer(p->nexus->sa, p->slot->cdb, p->slot->data, p->slot->bytes, out, pieces) != 0)
+    if (sa_open_answer(p->sa, p->slot->cdb, p->slot->data, p->slot->bytes, out, pieces) != 0)
         return -EBADMSG;
     return header.status == 0 ? 0 : -EIO;
 }
@@ -279,7 +279,7 @@ static void read_job(struct job *job)
     volume_lock(v);
     v->stats.open_ns += (now_us() - start_us) * 1000;
     v->opened_bytes += p->slot->bytes;
-    nexus_give(p->nexus, p->slot);
+    nexus_give(p->nexus, p->slot, p->sa);
     error = judge(v, p, error);
     if (error != -EAGAIN) {
         struct destination to = destination_of(p);

@@ -61,7 +61,7 @@ static void ask_job(struct job *job)
 {
     struct sync *sync = (struct sync *)((char *)job - offsetof(struct sync, job));
     struct encsan *v = sync->volume;
-    int error = sa_cdb_make(sync->nexus->sa, WIRE_SEALED_SYNC, sync->ordinal, sync->slot->cdb);
+    int error = sa_cdb_make(sync->sa, WIRE_SEALED_SYNC, sync->ordinal, sync->slot->cdb);
 
     sync->job.run = sync_job;
     volume_lock(v);
@@ -79,7 +79,7 @@ static void ask_job(struct job *job)
 static void ask(struct encsan *v, struct sync *sync)
 {
     sync->busy = true;
-    sync->nexus = nexus_take(v, sync->slot->bytes);
+    sync->nexus = nexus_take(v, sync->slot->bytes, &sync->sa);
     sync->ordinal = v->sync_wanted;
     sync->event = ++v->event;
     v->sync_asked = v->sync_wanted;
@@ -231,7 +231,7 @@ static void retry_later(struct encsan *v)
 static void ended(struct encsan *v, struct sync *sync)
 {
     sync->busy = false;
-    nexus_give(sync->nexus, sync->slot);
+    nexus_give(sync->nexus, sync->slot, sync->sa);
     v->sync_asked = v->durable;
     for (unsigned i = 0; i < SYNC_SLOTS; i++)
         if (v->syncs[i].busy && v->syncs[i].ordinal > v->sync_asked)
@@ -247,7 +247,7 @@ static void sync_job(struct job *job)
     struct wire_receipt receipt;
     const struct iovec out = {&receipt, sizeof receipt};
     bool opened = slot->status == SLOT_GOOD &&
-                  sa_open_answer(sync->nexus->sa, slot->cdb, slot->data, slot->bytes, &out, 1) == 0;
+                  sa_open_answer(sync->sa, slot->cdb, slot->data, slot->bytes, &out, 1) == 0;
 
     volume_lock(v);
     ended(v, sync);

@@ -30,6 +30,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 
+#include "clock.h"
 #include "suite.h"
 
 #define AES_BLOCK_BYTES 16
@@ -47,8 +49,10 @@
 #define WINDOW_WORDS (WIRE_REPLAY_WINDOW / 64)
 
 struct sa {
+    atomic_uint holds;
     uint8_t index;
-    uint64_t messages_max;
+    uint64_t messages_max, messages_soft;
+    uint64_t made_us;
     struct suite_key *seal, *open;
 
     pthread_mutex_t lock; /* protects all that follows */
@@ -142,8 +146,13 @@ struct sa *sa_new(struct noise *noise, bool initiator, enum wire_suite suite, ui
 
     if (!sa)
         return NULL;
+    atomic_init(&sa->holds, 1);
     sa->index = index;
+    sa->made_us = now_us();
     sa->messages_max = suite == WIRE_SUITE_3DES ? WIRE_MESSAGES_MAX_3DES : WIRE_MESSAGES_MAX;
+    sa->messages_soft = suite == WIRE_SUITE_3DES && WIRE_REKEY_MESSAGES_3DES < WIRE_REKEY_MESSAGES
+                            ? WIRE_REKEY_MESSAGES_3DES
+                            : WIRE_REKEY_MESSAGES;
     pthread_mutex_init(&sa->lock, NULL);
     source.kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
     ok = source.suite && source.kdf &&
@@ -158,9 +167,20 @@ struct sa *sa_new(struct noise *noise, bool initiator, enum wire_suite suite, ui
     return sa;
 }
 
+struct sa *sa_hold(struct sa *sa)
+{
+    atomic_fetch_add(&sa->holds, 1);
+    return sa;
+}
+
+bool sa_is_held_once(const struct sa *sa)
+{
+    return atomic_load(&sa->holds) == 1;
+}
+
 void sa_free(struct sa *sa)
 {
-    if (!sa)
+    if (!sa || atomic_fetch_sub(&sa->holds, 1) > 1)
         return;
     suite_key_free(sa->seal);
     suite_key_free(sa->open);
@@ -295,6 +315,17 @@ static uint64_t sequence_of(const uint8_t cdb[WIRE_CDB_BYTES])
 }
 
 /* ---- initiator ---- */
+
+bool sa_is_worn(struct sa *sa)
+{
+    bool worn;
+
+    pthread_mutex_lock(&sa->lock);
+    worn = sa->sent >= sa->messages_soft || sa->sealed_bytes >= WIRE_REKEY_BYTES ||
+           sa->opened_bytes >= WIRE_REKEY_BYTES || now_us() - sa->made_us >= WIRE_REKEY_US;
+    pthread_mutex_unlock(&sa->lock);
+    return worn;
+}
 
 int sa_cdb_make(struct sa *sa, uint8_t opcode, uint64_t field, uint8_t cdb[WIRE_CDB_BYTES])
 {

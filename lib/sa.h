@@ -21,10 +21,15 @@ struct sa;
 
 /* `noise` must have finished. NULL when OpenSSL fails. */
 struct sa *sa_new(struct noise *noise, bool initiator, enum wire_suite suite, uint8_t index);
-void sa_free(struct sa *sa);
+struct sa *sa_hold(struct sa *sa); /* once more; returns it */
+void sa_free(struct sa *sa);       /* once less; the last time frees */
+bool sa_is_held_once(const struct sa *sa);
 uint8_t sa_index(const struct sa *sa);
 
 /* ---- initiator ---- */
+
+/* It is time for new keys: a soft limit is reached. */
+bool sa_is_worn(struct sa *sa);
 
 /* Makes the CDB of the next transmission: takes a sequence number, masks
  * `field` (48 bits), computes the tag. -ERANGE at the hard limit. */

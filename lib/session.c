@@ -91,7 +91,7 @@ struct session {
     void *opaque;
 
     pthread_mutex_t lock; /* guards what follows */
-    struct transmission_list queue;
+    struct transmission_list urgent, queue;
     bool closing, abandoned;
 };
 
@@ -189,9 +189,14 @@ static struct transmission *dequeue(struct session *s)
     struct transmission *t;
 
     pthread_mutex_lock(&s->lock);
-    t = TAILQ_FIRST(&s->queue);
-    if (t)
-        TAILQ_REMOVE(&s->queue, t, link);
+    t = TAILQ_FIRST(&s->urgent);
+    if (t) {
+        TAILQ_REMOVE(&s->urgent, t, link);
+    } else {
+        t = TAILQ_FIRST(&s->queue);
+        if (t)
+            TAILQ_REMOVE(&s->queue, t, link);
+    }
     pthread_mutex_unlock(&s->lock);
     return t;
 }
@@ -335,8 +340,11 @@ void session_submit(struct session *s, struct slot *slot)
 
     t->session = s;
     pthread_mutex_lock(&s->lock);
-    wake = TAILQ_EMPTY(&s->queue);
-    TAILQ_INSERT_TAIL(&s->queue, t, link);
+    wake = TAILQ_EMPTY(&s->queue) && TAILQ_EMPTY(&s->urgent);
+    if (slot->urgent)
+        TAILQ_INSERT_TAIL(&s->urgent, t, link);
+    else
+        TAILQ_INSERT_TAIL(&s->queue, t, link);
     pthread_mutex_unlock(&s->lock);
     if (wake)
         wake_up(s);
@@ -494,6 +502,7 @@ struct session *session_open(const struct session_login *login,
     pthread_mutex_init(&s->lock, NULL);
     s->lost = lost;
     s->opaque = opaque;
+    TAILQ_INIT(&s->urgent);
     TAILQ_INIT(&s->queue);
     TAILQ_INIT(&s->in_flight);
     s->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -28,6 +28,7 @@ struct slot {
     uint8_t cdb[WIRE_CDB_BYTES];
     uint8_t cdb_bytes;
     bool out;       /* data goes to the target */
+    bool urgent;    /* it leaves before those that are not */
     uint32_t bytes; /* of data, either way */
     uint8_t *data;  /* WIRE_PDU_DATA_MAX bytes */
 
@@ -74,7 +75,7 @@ void session_abandon(struct session *session);
 void session_close(struct session *session);
 
 /* Any thread. A slot belongs to the session until `complete`. Commands leave
- * in the order in which they were submitted. */
+ * in the order in which they were submitted, the urgent ones first. */
 void session_submit(struct session *session, struct slot *slot);
 
 struct session_path { /* of the TCP connection, as the kernel sees it (tcp(7), TCP_INFO) */

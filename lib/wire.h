@@ -47,6 +47,15 @@ enum {
 #define WIRE_MESSAGES_MAX (UINT64_C(1) << 31)      /* hard limit, either direction */
 #define WIRE_BYTES_MAX (UINT64_C(1) << 40)         /* hard limit, either direction */
 #define WIRE_MESSAGES_MAX_3DES (UINT64_C(1) << 20) /* 64-bit blocks: the birthday bound is near */
+/* The initiator makes new keys in the running session at one of these, in either direction. */
+#ifndef WIRE_REKEY_MESSAGES
+#define WIRE_REKEY_MESSAGES (UINT64_C(1) << 29)
+#endif
+#ifndef WIRE_REKEY_BYTES
+#define WIRE_REKEY_BYTES (UINT64_C(1) << 38)
+#endif
+#define WIRE_REKEY_MESSAGES_3DES (UINT64_C(1) << 18)
+#define WIRE_REKEY_US (3600 * UINT64_C(1000000))
 
 /* ---- suites ---- */
 enum wire_suite {
