@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The network is away for some seconds during a copy: no error, status and log tell of it, a process that waits
+# can be killed, and the copy goes on when the network is back. SECONDS_AWAY makes it longer.
+if [ -z "${ENCSAN_TEST_NETWORK:-}" ]; then
+    ENCSAN_TEST_NETWORK=1 exec unshare --net -- sh "$0" "$@"
+fi
+ip link set lo up
+. "$(dirname "$0")/common.sh"
+
+start_target 600M
+mkfs
+mnt_logged
+random_file "$T/data" 96
+cp "$T/data" "$M/before"
+sync "$M/before"
+cp "$T/data" "$M/copy" 2>"$T/cp.err" &
+CP=$!
+has_begun() {
+    [ -s "$M/copy" ] || ! kill -0 $CP 2>/dev/null
+}
+until_true 30 has_begun || fail "cp does not begin"
+ip link set lo down
+until_true 60 status_says '^state *waiting for the target' || fail "status does not tell of the outage"
+status_says '^waiting ' || fail "status does not say for how long"
+[ "$(grep -c 'connection to the target is lost' "$T/encsanfs.log")" -eq 1 ] || fail "not one line in the log"
+
+say "a process that waits is killed"
+drop_caches
+cat "$M/before" >/dev/null 2>&1 &
+CAT=$!
+until_true 30 grep -q '^State:.[DS]' /proc/$CAT/status
+sleep 0.5
+kill -INT $CAT 2>/dev/null || :
+kill -KILL $CAT
+ended() {
+    ! kill -0 "$1" 2>/dev/null || grep -q '^State:.Z' "/proc/$1/status"
+}
+until_true 30 ended $CAT || fail "it cannot be killed"
+wait $CAT || :
+
+sleep "${SECONDS_AWAY:-8}"
+ip link set lo up
+wait $CP || fail "cp: $(cat "$T/cp.err")"
+sync "$M/copy"
+status_says '^state *connected' || fail "status has not noticed the end of the outage"
+drop_caches
+same "$T/data" "$M/copy"
+umnt
+check_disk
+
+say "fusermount3 -u -z while it is away; the rest is written when it is back"
+mnt_logged
+cp "$T/data" "$M/last"
+ip link set lo down
+random_file "$T/little" 1
+cp "$T/little" "$M/little"
+until_true 60 status_says '^state *waiting for the target' || fail "status does not tell of the outage"
+timeout 30 fusermount3 -u -z "$M" || fail "fusermount3 -u -z does not work during an outage"
+! mounted "$M" || fail "still mounted"
+ip link set lo up
+wait "$FS_PID" || fail "encsanfs could not write the rest"
+check_disk
+mnt
+same "$T/little" "$M/little"
+same "$T/data" "$M/last"
+umnt
+check_disk
