@@ -25,6 +25,7 @@
 #include <glib.h>
 
 #include "encsan.h"
+#include "interrupt.h"
 
 #define BLOCK ((uint64_t)ENCSAN_BLOCK_BYTES)
 #define DISK_INO 2
@@ -46,6 +47,7 @@ struct disk {
     uint64_t size;
     bool read_only;
     struct timespec since; /* the times that the file shows */
+    struct interrupts *interrupts; /* NULL: none */
 
     pthread_t thread;     /* makes changes one by one */
     pthread_mutex_t lock; /* protects: */
@@ -90,12 +92,12 @@ static void leave(struct disk *disk, bool change)
 
 static void change_answer(struct change *change, int error)
 {
-    if (error)
-        fuse_reply_err(change->req, -error);
-    else if (change->kind == CHANGE_WRITE)
+    bool may = interrupts_leave(change->disk->interrupts, change->req);
+
+    if (may && !error && change->kind == CHANGE_WRITE)
         fuse_reply_write(change->req, change->count);
-    else
-        fuse_reply_err(change->req, 0);
+    else if (may)
+        fuse_reply_err(change->req, -error);
     free(change->data);
     g_free(change);
 }
@@ -217,6 +219,7 @@ static void change_submit(fuse_req_t req, enum change_kind kind, void *data, uin
     bool at_once;
 
     *change = (struct change){disk, req, kind, offset, count, data};
+    interrupts_enter(disk->interrupts, req);
     pthread_mutex_lock(&disk->lock);
     at_once = (offset | count) % BLOCK == 0 && g_queue_is_empty(&disk->queue);
     if (at_once) {
@@ -256,6 +259,7 @@ static void disk_init(void *userdata, struct fuse_conn_info *conn)
 {
     /* O_TRUNC shall come as a setattr, which can be answered with the true size. */
     conn->want &= ~(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_AUTO_INVAL_DATA);
+    ((struct disk *)userdata)->interrupts = interrupts_new();
 }
 
 /* The session is about to end: its requests must be answered first. */
@@ -267,6 +271,8 @@ static void disk_drain(void *userdata)
     while (disk->running || !g_queue_is_empty(&disk->queue))
         pthread_cond_wait(&disk->changed, &disk->lock);
     pthread_mutex_unlock(&disk->lock);
+    interrupts_free(disk->interrupts);
+    disk->interrupts = NULL;
 }
 
 static void disk_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -365,10 +371,11 @@ static void disk_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void read_done(void *opaque, int error)
 {
     struct transfer *transfer = opaque;
+    bool may = interrupts_leave(transfer->disk->interrupts, transfer->req);
 
-    if (error)
+    if (may && error)
         fuse_reply_err(transfer->req, -error);
-    else
+    else if (may)
         fuse_reply_buf(transfer->req, (char *)transfer->data + transfer->skip, transfer->count);
     leave(transfer->disk, false);
     free(transfer->data);
@@ -399,6 +406,7 @@ static void disk_read(fuse_req_t req, fuse_ino_t ino, size_t count, off_t offset
     transfer = g_new(struct transfer, 1);
     *transfer = (struct transfer){disk, req, data, at - first, end - at};
     enter(disk);
+    interrupts_enter(disk->interrupts, req);
     encsan_read_async(disk->volume, data, bytes, first, read_done, transfer);
 }
 
@@ -431,7 +439,8 @@ static void flush_done(void *opaque, int error)
 {
     struct transfer *transfer = opaque;
 
-    fuse_reply_err(transfer->req, -error);
+    if (interrupts_leave(transfer->disk->interrupts, transfer->req))
+        fuse_reply_err(transfer->req, -error);
     leave(transfer->disk, false);
     g_free(transfer);
 }
@@ -445,6 +454,7 @@ static void disk_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse
     transfer->disk = disk;
     transfer->req = req;
     enter(disk);
+    interrupts_enter(disk->interrupts, req);
     encsan_flush_async(disk->volume, 0, flush_done, transfer);
 }
 

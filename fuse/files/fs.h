@@ -37,6 +37,7 @@ struct fs {
     ext2_filsys ext2;
     struct bufcache *cache; /* metadata blocks: bufcache.c */
     GThreadPool *pool, *forgets; /* requests: ops.c */
+    struct interrupts *interrupts; /* ops.c's, too */
     pthread_mutex_t counts_lock; /* protects these, and is held for an instant only */
     unsigned reads;              /* that the volume has, and that will be answered */
     pthread_cond_t no_reads;

@@ -5,7 +5,8 @@
  * FUSE's own threads never wait. Each request is copied into a job for a pool
  * that has as many threads as there are requests; those may wait for the
  * network, for fs->lock, for a data lock. Forgets, of which there may be very
- * many, follow each other on one thread.
+ * many, follow each other on one thread. A request whose process is being killed
+ * is answered early (interrupt.h), and its job goes on.
  *
  * The kernel may cache everything for ever: nobody else writes the volume. So
  * there is no OPEN and no RELEASE, and the life of an inode is its lookup
@@ -18,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fuse_lowlevel.h>
+
+#include "../interrupt.h"
 
 #include "journal.h"
 
@@ -81,6 +84,7 @@ static void submit(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, st
 {
     struct ops_job *job = job_new(req, ino, run, template);
 
+    interrupts_enter(job->fs->interrupts, req);
     g_thread_pool_push(job->fs->pool, job, NULL); /* where no thread can start, it waits for one */
 }
 
@@ -117,9 +121,17 @@ static int known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode)
     return error ? error : known(fs, ino, inode);
 }
 
+/* Asked once for each request, before it is answered. False: its process is
+ * being killed, and has its answer. */
+static bool may_reply(struct ops_job *job)
+{
+    return interrupts_leave(job->fs->interrupts, job->req);
+}
+
 static void reply_error(struct ops_job *job, int error)
 {
-    fuse_reply_err(job->req, -error);
+    if (may_reply(job))
+        fuse_reply_err(job->req, -error);
 }
 
 static void fill_entry(struct fs *fs, const struct inode *inode, struct fuse_entry_param *e)
@@ -136,7 +148,7 @@ static void reply_entry(struct ops_job *job, const struct fuse_entry_param *e)
 {
     struct inode *inode;
 
-    if (fuse_reply_entry(job->req, e) == 0)
+    if (may_reply(job) && fuse_reply_entry(job->req, e) == 0)
         return;
     /* the kernel did not get it: its lookup is given back */
     pthread_mutex_lock(&job->fs->lock);
@@ -176,7 +188,8 @@ static void run_lookup(struct fs *fs, struct ops_job *job)
         error = inode_get(fs, ino, &inode);
     if (error == -ENOENT) {
         pthread_mutex_unlock(&fs->lock);
-        fuse_reply_entry(job->req, &negative);
+        if (may_reply(job))
+            fuse_reply_entry(job->req, &negative);
         return;
     }
     reply_made(fs, job, error, inode);
@@ -198,20 +211,23 @@ static void count_forgets(struct fs *fs, int change)
 
 /* What a removed file had is free when the kernel has forgotten it, and may be
  * taken when that is durable: whoever finds the disk full waits for both, and
- * tries once more. */
-static void await_space(struct fs *fs)
+ * tries once more. False: the request has been answered meanwhile, and is over. */
+static bool await_space(struct fs *fs, struct ops_job *job)
 {
+    interrupts_rest(fs->interrupts, job->req);
     pthread_mutex_lock(&fs->counts_lock);
     while (fs->forgets_queued)
         pthread_cond_wait(&fs->forgotten, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
     fs_sync(fs, NULL); /* a failure is sticky, and the second try meets it */
+    return interrupts_go_on(fs->interrupts, job->req);
 }
 
 static void run_forget(struct fs *fs, struct ops_job *job)
 {
     const struct fuse_forget_data *forgets = job->data;
 
+    interrupts_await(fs->interrupts);
     pthread_mutex_lock(&fs->lock);
     for (size_t i = 0; i < job->size; i++) {
         struct inode *inode = inode_find(fs, ext4_ino(forgets[i].ino));
@@ -250,7 +266,7 @@ static void reply_attr(struct fs *fs, struct ops_job *job, int error, const stru
     pthread_mutex_unlock(&fs->lock);
     if (error)
         reply_error(job, error);
-    else
+    else if (may_reply(job))
         fuse_reply_attr(job->req, &st, FOREVER_S);
 }
 
@@ -300,7 +316,7 @@ static void run_statfs(struct fs *fs, struct ops_job *job)
 
     if (error)
         reply_error(job, error);
-    else
+    else if (may_reply(job))
         fuse_reply_statfs(job->req, &st);
 }
 
@@ -325,13 +341,14 @@ static int try_create(struct fs *fs, struct ops_job *job, struct inode **made)
 static int create(struct fs *fs, struct ops_job *job, struct inode **made)
 {
     int error = try_create(fs, job, made);
+    bool again;
 
     if (error != -ENOSPC)
         return error;
     pthread_mutex_unlock(&fs->lock);
-    await_space(fs);
+    again = await_space(fs, job);
     pthread_mutex_lock(&fs->lock);
-    return try_create(fs, job, made);
+    return again ? try_create(fs, job, made) : error;
 }
 
 static void run_create(struct fs *fs, struct ops_job *job)
@@ -377,7 +394,7 @@ static void run_create_open(struct fs *fs, struct ops_job *job)
         reply_error(job, error);
         return;
     }
-    if (fuse_reply_create(job->req, &e, &fi) == 0)
+    if (may_reply(job) && fuse_reply_create(job->req, &e, &fi) == 0)
         return;
     pthread_mutex_lock(&fs->lock);
     inode_put(fs, made, 1);
@@ -505,7 +522,7 @@ static void run_readlink(struct fs *fs, struct ops_job *job)
     pthread_mutex_unlock(&fs->lock);
     if (error)
         reply_error(job, error);
-    else
+    else if (may_reply(job))
         fuse_reply_readlink(job->req, target);
 }
 
@@ -522,6 +539,7 @@ struct listing {
     char *buf;
     size_t size, used;
     bool plus;
+    GPtrArray *looked_up; /* struct inode, each with a lookup for the kernel */
 };
 
 static mode_t type_mode(int type)
@@ -564,7 +582,18 @@ static bool add_plus(struct listing *l, const char *name, ext2_ino_t ino, int ty
         return false;
     }
     l->used += len;
+    if (inode)
+        g_ptr_array_add(l->looked_up, inode);
     return true;
+}
+
+/* The kernel did not get it: its lookups are given back. */
+static void unlist(struct listing *l)
+{
+    pthread_mutex_lock(&l->fs->lock);
+    for (guint i = 0; i < l->looked_up->len; i++)
+        inode_put(l->fs, l->looked_up->pdata[i], 1);
+    pthread_mutex_unlock(&l->fs->lock);
 }
 
 static int add_entry(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t next)
@@ -577,7 +606,7 @@ static int add_entry(void *opaque, const char *name, ext2_ino_t ino, int type, u
 static void list(struct fs *fs, struct ops_job *job, bool plus)
 {
     size_t size = MIN(job->size, READDIR_BYTES_MAX);
-    struct listing l = {fs, job, g_malloc(size), size, 0, plus};
+    struct listing l = {fs, job, g_malloc(size), size, 0, plus, g_ptr_array_new()};
     struct inode *dir;
     int error;
 
@@ -588,8 +617,9 @@ static void list(struct fs *fs, struct ops_job *job, bool plus)
     pthread_mutex_unlock(&fs->lock);
     if (error && l.used == 0)
         reply_error(job, error);
-    else
-        fuse_reply_buf(job->req, l.buf, l.used);
+    else if (!may_reply(job) || fuse_reply_buf(job->req, l.buf, l.used) != 0)
+        unlist(&l);
+    g_ptr_array_free(l.looked_up, TRUE);
     g_free(l.buf);
 }
 
@@ -637,9 +667,11 @@ static void read_done(void *opaque, int error, size_t got)
 {
     struct read_reply *r = opaque;
 
-    if (error)
+    bool may = interrupts_leave(r->fs->interrupts, r->req);
+
+    if (may && error)
         fuse_reply_err(r->req, -error);
-    else
+    else if (may)
         fuse_reply_buf(r->req, r->buf, got);
     count_read(r->fs, -1);
     free(r->buf);
@@ -687,13 +719,11 @@ static void run_write(struct fs *fs, struct ops_job *job)
     pthread_mutex_unlock(&fs->lock);
     if (written == 0)
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
-    if (written == -ENOSPC) {
-        await_space(fs);
+    if (written == -ENOSPC && await_space(fs, job))
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
-    }
     if (written < 0)
         reply_error(job, (int)written);
-    else
+    else if (may_reply(job))
         fuse_reply_write(job->req, (size_t)written);
 }
 
@@ -737,11 +767,9 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
     if (!error)
         error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
                                (uint64_t)job->length);
-    if (error == -ENOSPC) {
-        await_space(fs);
+    if (error == -ENOSPC && await_space(fs, job))
         error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
                                (uint64_t)job->length);
-    }
     reply_error(job, error);
 }
 
@@ -765,7 +793,7 @@ static void run_lseek(struct fs *fs, struct ops_job *job)
         error = data_seek(fs, inode, (uint64_t)job->offset, (int)job->flags, &found);
     if (error)
         reply_error(job, error);
-    else
+    else if (may_reply(job))
         fuse_reply_lseek(job->req, (off_t)found);
 }
 
@@ -781,6 +809,8 @@ static void reply_value(struct ops_job *job, ssize_t result, const char *value)
 {
     if (result < 0)
         reply_error(job, (int)result);
+    else if (!may_reply(job))
+        return;
     else if (job->size == 0)
         fuse_reply_xattr(job->req, (size_t)result);
     else
@@ -863,6 +893,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     g_thread_pool_set_max_unused_threads(IDLE_THREADS_MAX);
     fs->pool = g_thread_pool_new(pool_run, NULL, -1, FALSE, NULL);
     fs->forgets = g_thread_pool_new(pool_run, NULL, 1, FALSE, NULL);
+    fs->interrupts = interrupts_new();
 }
 
 /* Requests that run are answered first. */
@@ -879,6 +910,8 @@ static void op_destroy(void *userdata)
     while (fs->reads)
         pthread_cond_wait(&fs->no_reads, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
+    interrupts_free(fs->interrupts);
+    fs->interrupts = NULL;
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The network is away for some seconds during a copy: no error, status and log tell of it, a process that waits
+# The network is away for some seconds during a copy: no error, status and log tell of it, processes that wait
 # can be killed, and the copy goes on when the network is back. SECONDS_AWAY makes it longer.
 if [ -z "${ENCSAN_TEST_NETWORK:-}" ]; then
     ENCSAN_TEST_NETWORK=1 exec unshare --net -- sh "$0" "$@"
@@ -25,23 +25,46 @@ until_true 60 status_says '^state *waiting for the target' || fail "status does 
 status_says '^waiting ' || fail "status does not say for how long"
 [ "$(grep -c 'connection to the target is lost' "$T/encsanfs.log")" -eq 1 ] || fail "not one line in the log"
 
-say "a process that waits is killed"
-drop_caches
-cat "$M/before" >/dev/null 2>&1 &
-CAT=$!
-until_true 30 grep -q '^State:.[DS]' /proc/$CAT/status
-sleep 0.5
-kill -INT $CAT 2>/dev/null || :
-kill -KILL $CAT
 ended() {
-    ! kill -0 "$1" 2>/dev/null || grep -q '^State:.Z' "/proc/$1/status"
+    ! kill -0 "$1" 2>/dev/null || grep -qs '^State:.Z' "/proc/$1/status"
 }
-until_true 30 ended $CAT || fail "it cannot be killed"
-wait $CAT || :
+sleeps() {
+    grep -qs '^State:.[DS]' "/proc/$1/status"
+}
+# dies SIGNAL command…: it waits, for the target is away, and the signal ends it at once
+dies() {
+    signal=$1
+    shift
+    env --default-signal=INT "$@" >"$T/dies.out" 2>&1 &
+    waiting=$!
+    until_true 30 sleeps $waiting || fail "it does not wait: $*"
+    sleep 0.5
+    ! ended $waiting || fail "it does not wait: $* ($(cat "$T/dies.out"))"
+    kill "-$signal" $waiting
+    until_true 30 ended $waiting || fail "SIG$signal does not end: $*"
+    wait $waiting || :
+}
+
+say "processes that wait are killed"
+drop_caches
+dies INT dd if="$T/data" of="$M/removed" bs=1M count=1 conv=fsync status=none
+dies KILL cat "$M/before"
+dies TERM sync -f "$M/removed"
+dies QUIT sync "$M/removed"
+dies INT dd if="$T/data" of="$M/more" bs=1M conv=fsync status=none
+# a signal that does not end it changes nothing; one that comes later does
+sh -c 'trap : USR1; dd if="$1" of="$2" bs=1M count=1 conv=fsync status=none' sh "$T/data" "$M/removed" &
+patient=$!
+until_true 30 sleeps $patient
+kill -USR1 $patient
+rm "$M/removed" &
+RM=$!
 
 sleep "${SECONDS_AWAY:-8}"
 ip link set lo up
 wait $CP || fail "cp: $(cat "$T/cp.err")"
+wait $patient || fail "a signal that it handles ended its fsync"
+wait $RM || fail "rm"
 sync "$M/copy"
 status_says '^state *connected' || fail "status has not noticed the end of the outage"
 drop_caches
