@@ -176,7 +176,7 @@ static bool speaks_of_the_lease(const struct handshake *h)
 /* What message 2 and the receipt say for ever. Lock held. */
 static bool is_still_ours(struct encsan *v, const struct handshake *h)
 {
-    if (v->error || !speaks_of_the_lease(h))
+    if (v->error || v->ending || !speaks_of_the_lease(h))
         return !v->error;
     if (memcmp(h->volume_id, v->info.volume_id, ENCSAN_ID_BYTES) != 0)
         volume_fail(v, -EIO, "another disk answers where ours was");
@@ -242,7 +242,7 @@ static void complain(struct nexus *n, const struct attempt *a, const char *messa
     struct encsan *v = n->volume;
     bool refused = a->result.refusal != WIRE_ACCEPTED;
 
-    if (!v->closing && (!n->complained || (refused && !n->told_refusal)))
+    if (!v->ending && (!n->complained || (refused && !n->told_refusal)))
         volume_log(v, "session %u cannot be opened, tried again: %s", n->number, message);
     n->complained = true;
     n->told_refusal = refused;

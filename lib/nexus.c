@@ -39,7 +39,7 @@ void nexus_lost(void *opaque, const char *why)
         end_life(n);
     if (v->live_sessions == 0)
         outage_tell(v, why);
-    else if (!v->error && !v->closing && !n->complained)
+    else if (!v->error && !v->ending && !n->complained)
         volume_log(v, "session %u is lost (%s), the others go on", n->number, why);
     n->complained = true;
     n->state = NEXUS_LOST;
@@ -209,10 +209,11 @@ static void release_lease(struct encsan *v)
     }
 }
 
-void nexus_close_all(struct encsan *v)
+void nexus_close_all(struct encsan *v, bool release)
 {
     volume_lock(v);
-    if (!v->closing && !v->info.read_only && !v->fenced)
+    v->ending = true;
+    if (release && !v->info.read_only)
         release_lease(v);
     v->closing = true;
     v->giving_up = true;

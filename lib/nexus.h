@@ -56,9 +56,9 @@ struct nexus {
 int nexus_open_first(struct encsan *v, char message[ENCSAN_MESSAGE_BYTES]);
 /* Opens the others, in the background. Without the lock. 0, or -1: no thread. */
 int nexus_open_others(struct encsan *v);
-/* Gives the lease back and logs out of all: the volume closes, nothing is busy,
- * and nothing will be. Twice is once. Without the lock. */
-void nexus_close_all(struct encsan *v);
+/* Gives the lease back, if it shall, and logs out of all: the volume closes,
+ * nothing is busy, and nothing will be. Twice is once. Without the lock. */
+void nexus_close_all(struct encsan *v, bool release);
 
 /* The end of its session; by the session's thread. `opaque` is the nexus. */
 void nexus_lost(void *opaque, const char *why);

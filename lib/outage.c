@@ -20,7 +20,7 @@ void outage_begin(struct encsan *v)
 
 void outage_tell(struct encsan *v, const char *why)
 {
-    if (!v->outage_told && !v->error && !v->closing)
+    if (!v->outage_told && !v->error && !v->ending)
         volume_log(v, "the connection to the target is lost (%s): reads and writes wait for it", why);
     v->outage_told = true;
 }

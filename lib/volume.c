@@ -199,7 +199,7 @@ static struct encsan *volume_new(void)
 
 static void volume_free(struct encsan *v)
 {
-    nexus_close_all(v);
+    nexus_close_all(v, false);
     if (v->workers)
         workers_free(v->workers);
     if (v->slots)
@@ -346,7 +346,7 @@ int encsan_close(struct encsan *v)
     while (slots_in_use(v))
         pthread_cond_wait(&v->idle, &v->lock);
     volume_unlock(v);
-    nexus_close_all(v);
+    nexus_close_all(v, error == 0);
     pthread_join(v->ticker, NULL);
     volume_free(v);
     return error;
