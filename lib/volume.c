@@ -199,7 +199,7 @@ static struct encsan *volume_new(void)
 
 static void volume_free(struct encsan *v)
 {
-    nexus_close_all(v, false);
+    nexus_close_all(v, true); /* of one that could not be opened: there is nothing that it lost */
     if (v->workers)
         workers_free(v->workers);
     if (v->slots)

@@ -16,6 +16,10 @@
 #include "encsan.h"
 #include "far.h"
 
+#ifndef KEYS_WEAR_OUT
+#define KEYS_WEAR_OUT 0 /* or 1, with a library whose keys do so soon: meson.build */
+#endif
+
 static void test_round_trip(gconstpointer suite)
 {
     struct target t = {0};
@@ -394,18 +398,17 @@ static unsigned make_much_trouble(struct target *t, struct encsan *v, enum fault
     return faults;
 }
 
-/* Where the keys of the library wear out soon (meson.build), they have been replaced many times. */
+/* Where they wear out soon they have been replaced many times. */
 static void check_keys(struct encsan *v)
 {
     struct encsan_stats stats;
 
     encsan_get_stats(v, &stats);
     g_test_message("%" G_GUINT64_FORMAT " rekeyings", stats.rekeyings);
-#ifdef KEYS_WEAR_OUT
-    g_assert_cmpuint(stats.rekeyings, >, 3);
-#else
-    g_assert_cmpuint(stats.rekeyings, ==, 0);
-#endif
+    if (KEYS_WEAR_OUT)
+        g_assert_cmpuint(stats.rekeyings, >, 3);
+    else
+        g_assert_cmpuint(stats.rekeyings, ==, 0);
 }
 
 static void show(void *opaque, const char *line)
@@ -621,9 +624,8 @@ static void test_portals(void)
     target_stop(&t);
 }
 
-int main(int argc, char **argv)
+static void add_others(void)
 {
-    g_test_init(&argc, &argv, NULL);
     g_test_add_data_func("/volume/round-trip", NULL, test_round_trip);
     g_test_add_data_func("/volume/round-trip/chacha20-poly1305", "chacha20-poly1305", test_round_trip);
     g_test_add_data_func("/volume/round-trip/3des", "3des", test_round_trip);
@@ -635,14 +637,21 @@ int main(int argc, char **argv)
     g_test_add_func("/volume/leave", test_leave);
     g_test_add_func("/volume/readahead", test_readahead);
     g_test_add_data_func("/volume/model", NULL, test_model);
-    g_test_add_data_func("/volume/model/sessions-lost", GINT_TO_POINTER(FAULT_ONE_SESSION), test_model);
-    g_test_add_data_func("/volume/model/all-sessions-lost", GINT_TO_POINTER(FAULT_ALL_SESSIONS), test_model);
-    g_test_add_data_func("/volume/model/target-killed", GINT_TO_POINTER(FAULT_TARGET), test_model);
-    g_test_add_func("/volume/stream", test_stream);
+    g_test_add_data_func("/volume/model/all-sessions-lost", GUINT_TO_POINTER(FAULT_ALL_SESSIONS), test_model);
+    g_test_add_data_func("/volume/model/target-killed", GUINT_TO_POINTER(FAULT_TARGET), test_model);
     g_test_add_func("/volume/target-returns", test_target_returns);
     g_test_add_func("/volume/timeout", test_timeout);
     g_test_add_func("/volume/other-disk", test_other_disk);
     g_test_add_func("/volume/steal", test_steal);
     g_test_add_func("/volume/portals", test_portals);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_data_func("/volume/model/sessions-lost", GUINT_TO_POINTER(FAULT_ONE_SESSION), test_model);
+    g_test_add_func("/volume/stream", test_stream);
+    if (!KEYS_WEAR_OUT)
+        add_others();
     return g_test_run();
 }
