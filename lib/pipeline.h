@@ -2,7 +2,8 @@
 /*
  * The inside of a volume, shared by volume.c (requests), stage.c (data that
  * has not left), pipeline.c (segments on their way), receipt.c (what is
- * durable), read.c, readahead.c and outage.c (no session is there).
+ * durable), read.c, readahead.c, outage.c (no session is there)
+ * and fail.c.
  *
  * The states of a segment; `lock` of the volume holds for every change:
  *
@@ -270,6 +271,9 @@ struct encsan {
 void volume_lock(struct encsan *v);
 void volume_unlock(struct encsan *v); /* and calls `done` of what is finished */
 void volume_log(struct encsan *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void volume_finish(struct encsan *v, struct request *r, int error);
+
+/* ---- fail.c ---- (lock held) */
 /* The volume fails for ever: every request that waits ends with `error`. */
 void volume_fail(struct encsan *v, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -277,7 +281,6 @@ void volume_fail(struct encsan *v, int error, const char *format, ...)
 void volume_fence(struct encsan *v);
 /* Every request that waits, for whatever, ends with `error`. */
 void volume_fail_waiting(struct encsan *v, int error);
-void volume_finish(struct encsan *v, struct request *r, int error);
 
 /* ---- outage.c ---- (lock held) */
 void outage_begin(struct encsan *v); /* the last session is lost */
