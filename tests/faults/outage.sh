@@ -42,10 +42,10 @@ sleeps() {
     grep -qs '^State:.[DS]' "/proc/$1/status"
 }
 # dies SIGNAL command…: it waits, for the target is away, and the signal ends it at once
-dies() {
+dies() { # a shell makes what runs in the background ignore two of them
     signal=$1
     shift
-    env --default-signal=INT "$@" >"$T/dies.out" 2>&1 &
+    env --default-signal=INT,QUIT "$@" >"$T/dies.out" 2>&1 &
     waiting=$!
     until_true 30 sleeps $waiting || fail "it does not wait: $*"
     sleep 0.5
