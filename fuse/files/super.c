@@ -186,8 +186,12 @@ int fs_close(struct fs *fs)
 {
     int error = forget_all(fs);
 
-    if (error)
-        fs_failed(fs, error);
+    if (error) {
+        fs_failed(fs, error); /* so it is read-only, and nothing is deleted: */
+        pthread_mutex_lock(&fs->lock);
+        inode_free_orphans(fs);
+        pthread_mutex_unlock(&fs->lock);
+    }
     error = fs->journal ? journal_close(fs->journal) : fs->error;
     fs_free(fs);
     return error;

@@ -22,6 +22,6 @@ timed() { # NAME command…
 
 timed "a million random writes, 200 kills of the target" "$build/tests/faults/random-writes" 1000000 200
 timed "ten copies of 20,000 files over a bad line" env COPIES=10 FILES=20000 sh tests/faults/copy-over-a-bad-line.sh
-timed "an outage of 5 minutes" env SECONDS_AWAY=300 sh tests/faults/outage.sh
+timed "an outage of 5 minutes" env SECONDS_AWAY=300 sh tests/faults/network-away.sh
 timed "100 kills of the target under fsync" env KILLS=100 sh tests/faults/killed-under-fsync.sh
 exit $failed
