@@ -72,25 +72,14 @@ static void perform(struct task *task, struct range r,
                                          : range_written(task, step.error, range_has_fua(task)));
 }
 
-/* All of the data has to be there: a part would be another operation. */
+/* True: there is something to do. */
 static bool is_whole(struct task *task, struct sense sense)
 {
-    if (!sense.key && task->used > task->expected)
-        sense = SENSE_INFORMATION_UNIT;
+    if (!sense.key)
+        sense = range_check_exact(task);
     if (sense.key || task->used == 0)
         task_answer(task, sense);
     return !sense.key && task->used > 0;
-}
-
-/* 256 blocks are 0 in a field of one byte: data with no blocks is such a mistake,
- * and GOOD would claim a comparison that has not been made. */
-static struct sense check_compare_and_write(const struct task *task, struct range r)
-{
-    if (!range_fits(task->lun, r))
-        return SENSE_LBA_OUT_OF_RANGE;
-    if (r.blocks == 0 && task->writes && task->expected > 0)
-        return SENSE_INVALID_FIELD_IN_CDB;
-    return r.blocks > 0 && !task->writes ? SENSE_INFORMATION_UNIT : SENSE_NONE;
 }
 
 void sbc_compare_and_write(struct task *task)
@@ -98,7 +87,7 @@ void sbc_compare_and_write(struct task *task)
     struct range r = {wire_get64(task->cdb + 2), task->cdb[13]};
 
     task->used = (uint32_t)(2 * r.blocks * task->lun->block_bytes); /* to compare, to write */
-    if (is_whole(task, check_compare_and_write(task, r)))
+    if (is_whole(task, range_fits(task->lun, r) ? SENSE_NONE : SENSE_LBA_OUT_OF_RANGE))
         perform(task, r, compare_and_write);
 }
 

@@ -29,7 +29,8 @@ struct backend_operations {
 
 struct backend {
     const struct backend_operations *operations;
-    uint64_t bytes; /* constant */
+    uint64_t bytes;          /* constant, as the next one */
+    uint32_t physical_bytes; /* what a device writes at once; 0: nobody knows */
 };
 
 /* A regular file or a block device, locked against a second target. bytes: 0,

@@ -121,18 +121,24 @@ static int write_zeros(struct backend *backend, uint64_t count, uint64_t offset)
     return error;
 }
 
+/* EINVAL: a device takes whole sectors of its own, which may be larger than our blocks. */
+static bool is_refused(int error)
+{
+    return error == -EOPNOTSUPP || error == -EINVAL;
+}
+
 static int file_zero(struct backend *backend, uint64_t count, uint64_t offset)
 {
     int error = allocate(file_of(backend), FALLOC_FL_ZERO_RANGE, count, offset);
 
-    return error == -EOPNOTSUPP ? write_zeros(backend, count, offset) : error;
+    return is_refused(error) ? write_zeros(backend, count, offset) : error;
 }
 
 static int file_unmap(struct backend *backend, uint64_t count, uint64_t offset)
 {
     int error = allocate(file_of(backend), FALLOC_FL_PUNCH_HOLE, count, offset);
 
-    return error == -EOPNOTSUPP ? file_zero(backend, count, offset) : error;
+    return is_refused(error) ? file_zero(backend, count, offset) : error;
 }
 
 /* Where the file system, or the device, knows no holes, all of it is data. */
@@ -271,6 +277,14 @@ static int lock_alone(int fd, const char *path, char *message, size_t size)
     return fail(message, size, "%s: %s", path, strerror(errno));
 }
 
+/* Of a file its file system knows, but what is below it nobody. */
+static uint32_t physical_bytes(int fd)
+{
+    unsigned bytes = 0;
+
+    return ioctl(fd, BLKPBSZGET, &bytes) == 0 ? bytes : 0;
+}
+
 struct backend *backend_file_open(const char *path, uint64_t bytes, char *message, size_t size)
 {
     struct file *file = calloc(1, sizeof *file);
@@ -283,8 +297,10 @@ struct backend *backend_file_open(const char *path, uint64_t bytes, char *messag
     pthread_mutex_init(&file->flushing, NULL);
     file->fd = open_or_make(path, bytes > 0, message, size);
     if (file->fd >= 0 && lock_alone(file->fd, path, message, size) == 0 &&
-        resize(file->fd, path, bytes, &file->backend.bytes, message, size) == 0)
+        resize(file->fd, path, bytes, &file->backend.bytes, message, size) == 0) {
+        file->backend.physical_bytes = physical_bytes(file->fd);
         return &file->backend;
+    }
     if (file->fd >= 0)
         close(file->fd);
     pthread_mutex_destroy(&file->flushing);

@@ -137,9 +137,7 @@ static struct sense check_write_same(const struct task *task, struct range r)
         return SENSE_LBA_OUT_OF_RANGE;
     if (r.blocks > WRITE_SAME_BLOCKS_MAX)
         return SENSE_INVALID_FIELD_IN_CDB;
-    if (task->used && (!task->writes || task->used > task->expected))
-        return SENSE_INFORMATION_UNIT;
-    return SENSE_NONE;
+    return range_check_exact(task);
 }
 
 void sbc_write_same(struct task *task)

@@ -52,6 +52,13 @@ struct sense range_check_data_out(struct task *task, struct range *r)
     return SENSE_NONE;
 }
 
+struct sense range_check_exact(const struct task *task)
+{
+    uint32_t there = task->writes ? task->expected : 0;
+
+    return there == task->used ? SENSE_NONE : SENSE_INVALID_FIELD_IN_CDB;
+}
+
 bool range_has_fua(const struct task *task)
 {
     return task->cdb[0] >> 5 != 0 && task->cdb[1] & 0x08; /* 6-byte CDBs have none */

@@ -24,6 +24,10 @@ struct sense range_check(const struct task *task, struct range r);
  * 7143, 11.4.5.2), the range becomes what whole blocks there are. */
 struct sense range_check_data_out(struct task *task, struct range *r);
 
+/* For commands to which another amount of data than `used` would be another
+ * operation: not a byte more or less. */
+struct sense range_check_exact(const struct task *task);
+
 /* For all that changes the medium: what is to be answered for the backend's
  * result, after a flush where FUA or the cache's mode asks for it. */
 struct sense range_written(struct task *task, int error, bool fua);

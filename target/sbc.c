@@ -27,6 +27,14 @@ void sbc_read_capacity_10(struct task *task)
     task_data(task, out, 8);
 }
 
+/* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT */
+static uint8_t physical_exponent(const struct lun *lun)
+{
+    uint32_t blocks = lun->backend->physical_bytes / lun->block_bytes;
+
+    return blocks > 1 ? (uint8_t)__builtin_ctz(blocks) : 0;
+}
+
 void sbc_read_capacity_16(struct task *task)
 {
     const struct lun *lun = task->lun;
@@ -37,6 +45,7 @@ void sbc_read_capacity_16(struct task *task)
         return;
     wire_put64(out, lun->blocks - 1);
     wire_put32(out + 8, lun->block_bytes);
+    out[13] = physical_exponent(lun);
     if (!lun->sealed)
         out[14] = 0x80 | 0x40; /* LBPME, LBPRZ */
     task_data(task, out, allocated < 32 ? allocated : 32);

@@ -73,7 +73,8 @@ static bool logout(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
 
     if (!conn_read_segment(conn, NULL, data_bytes, NULL))
         return false;
-    if (response == CLOSED) { /* before it hears of it: a reader's share, a reserved disk, is free */
+    if (response ==
+        CLOSED) { /* before it hears of it: a reader's share, a reserved disk, is free */
         association_end_session(conn);
         unit_end_session(conn);
     }

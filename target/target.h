@@ -33,7 +33,7 @@ struct target {
     uint8_t key[KEY_BYTES], public_key[KEY_BYTES];
     const uint8_t (*allowed)[KEY_BYTES]; /* initiators */
     unsigned allowed_count;
-    unsigned suites; /* WIRE_SUITE_BIT of each */
+    unsigned suites;          /* WIRE_SUITE_BIT of each */
     const char *state_folder; /* NULL: beside each disk */
     bool keeps_no_state;      /* but where there is one already */
     uint64_t lease_timeout_us;

@@ -3,6 +3,9 @@
 # Every test of libiscsi's suite on a plain LUN: none fails, and nothing is skipped but what
 # iscsi-test-cu.skips says.
 #
+# Most suites have a disk whose physical blocks are its logical ones: GetLBAStatus fails for any other.
+# Some have a device with physical blocks of 4096 bytes: they skip a part of theirs for any other.
+#
 # One process for each suite: the one of CompareAndWrite leaves a hook behind that spoils what its
 # process sends afterwards. Suites that mostly sleep have a disk for themselves, and the one that
 # resets the target a target for itself, so that they can run beside the others.
@@ -22,8 +25,11 @@ suite() {
     fi
 }
 
+truncate -s 64M "$FAST/large-sectors"
+large_sectors=$(losetup --find --show --sector-size 4096 "$FAST/large-sectors")
 run_target --lun "$FAST/1,size=64M,access=plain" --lun "$FAST/2,size=64M,access=plain" \
-    --lun "$FAST/3,size=64M,access=plain"
+    --lun "$FAST/3,size=64M,access=plain" --lun "$large_sectors,access=plain"
+losetup --detach "$large_sectors" # once the target has closed it
 HELPERS="$HELPERS $TARGET_PID"
 url=$URL
 PORT=
@@ -37,6 +43,7 @@ alone="$alone $!"
 for name in $suites; do
     case $name in
     Reserve6 | iSCSIcmdsn | iSCSIdatasn) ;;
+    CompareAndWrite | WriteSame1?) suite "$name" "${url%1}4" ;;
     *) suite "$name" "$url" ;;
     esac
 done
