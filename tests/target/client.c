@@ -215,16 +215,21 @@ void client_cut(struct client *c)
     g_free(c);
 }
 
+void client_leave(struct client *c)
+{
+    c->finished = false;
+    if (iscsi_logout_async(c->iscsi, finished, c) == 0)
+        wait_finished(c);
+    client_cut(c);
+}
+
 void client_close(struct client *c)
 {
     const struct write release = {.operation = RELEASE};
 
     if (c->state == WIRE_LEASE_HELD)
         client_write(c, &release); /* it may have lost it to another */
-    c->finished = false;
-    if (iscsi_logout_async(c->iscsi, finished, c) == 0)
-        wait_finished(c);
-    client_cut(c);
+    client_leave(c);
 }
 
 static struct status command(struct client *c, const uint8_t *cdb, int cdb_bytes, int direction,

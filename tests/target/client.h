@@ -51,7 +51,9 @@ struct client *client_open(const struct target *t);
 struct client *client_try_open(const struct target *t); /* NULL: nobody is there */
 /* As encsanfs ends: a lease to write is given back. */
 void client_close(struct client *c);
-/* As a crash ends it. */
+/* The session ends in order, and the target knows it; the lease stays held. */
+void client_leave(struct client *c);
+/* As a crash ends it: the target hears of it some time later. */
 void client_cut(struct client *c);
 /* Another session of the same mount. */
 struct client *client_again(const struct target *t, const struct client *c);

@@ -119,8 +119,7 @@ static void test_timeout(struct target *t, gconstpointer unused)
     c = client_open(t);
     client_attach(c, WIRE_INTENT_ACQUIRE, 0);
     start = g_get_monotonic_time();
-    c->state = WIRE_LEASE_NONE; /* no release */
-    client_close(c);
+    client_leave(c);
     while (ask(t, &bob) == WIRE_REFUSED_HELD)
         g_usleep(20000);
     g_assert_cmpint(g_get_monotonic_time() - start, >=, 1000000);

@@ -168,6 +168,7 @@ static gpointer steal_on(gpointer data)
 
 static void test_killed_in_a_takeover(void)
 {
+    const char *const long_lease[] = {"--lease-timeout", "86400", NULL};
     struct target t;
     struct thief thief = {.target = &t};
     GRand *random = g_rand_new_with_seed(6);
@@ -191,7 +192,7 @@ static void test_killed_in_a_takeover(void)
         g_usleep((gulong)g_rand_int_range(random, 0, 10000)); /* anywhere in it */
         target_end(&t, SIGKILL);
         g_thread_join(thread);
-        target_run(&t, NULL);
+        target_run(&t, long_lease);
     }
     g_rand_free(random);
     target_stop(&t);

@@ -357,7 +357,7 @@ static void test_resume(struct fixture *f, gconstpointer unused)
 
     write_ok(f->c, 1, 1, 0, 1);
     write_ok(f->c, 3, 3, 2, 3);
-    client_cut(f->c);
+    client_leave(f->c);
     f->c = again;
     client_attach(again, WIRE_INTENT_RESUME, 1);
     receipt = sync_ok(again, 1);
