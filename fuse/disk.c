@@ -37,6 +37,7 @@ enum change_kind { CHANGE_WRITE, CHANGE_ZERO, CHANGE_DISCARD };
 struct change {
     struct disk *disk;
     fuse_req_t req;
+    struct interruptible interruptible;
     enum change_kind kind;
     uint64_t offset, count;
     void *data; /* CHANGE_WRITE: `count` bytes */
@@ -61,6 +62,7 @@ struct disk {
 struct transfer { /* a read or a flush */
     struct disk *disk;
     fuse_req_t req;
+    struct interruptible interruptible;
     uint8_t *data;
     uint64_t skip, count;
 };
@@ -92,7 +94,7 @@ static void leave(struct disk *disk, bool change)
 
 static void change_answer(struct change *change, int error)
 {
-    bool may = interrupts_leave(change->disk->interrupts, change->req);
+    bool may = interrupts_leave(change->disk->interrupts, &change->interruptible);
 
     if (may && !error && change->kind == CHANGE_WRITE)
         fuse_reply_write(change->req, change->count);
@@ -218,8 +220,13 @@ static void change_submit(fuse_req_t req, enum change_kind kind, void *data, uin
     struct change *change = g_new(struct change, 1);
     bool at_once;
 
-    *change = (struct change){disk, req, kind, offset, count, data};
-    interrupts_enter(disk->interrupts, req);
+    *change = (struct change){.disk = disk,
+                              .req = req,
+                              .kind = kind,
+                              .offset = offset,
+                              .count = count,
+                              .data = data};
+    interrupts_enter(disk->interrupts, &change->interruptible, req);
     pthread_mutex_lock(&disk->lock);
     at_once = (offset | count) % BLOCK == 0 && g_queue_is_empty(&disk->queue);
     if (at_once) {
@@ -371,7 +378,7 @@ static void disk_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void read_done(void *opaque, int error)
 {
     struct transfer *transfer = opaque;
-    bool may = interrupts_leave(transfer->disk->interrupts, transfer->req);
+    bool may = interrupts_leave(transfer->disk->interrupts, &transfer->interruptible);
 
     if (may && error)
         fuse_reply_err(transfer->req, -error);
@@ -404,9 +411,10 @@ static void disk_read(fuse_req_t req, fuse_ino_t ino, size_t count, off_t offset
         return;
     }
     transfer = g_new(struct transfer, 1);
-    *transfer = (struct transfer){disk, req, data, at - first, end - at};
+    *transfer = (struct transfer){
+        .disk = disk, .req = req, .data = data, .skip = at - first, .count = end - at};
     enter(disk);
-    interrupts_enter(disk->interrupts, req);
+    interrupts_enter(disk->interrupts, &transfer->interruptible, req);
     encsan_read_async(disk->volume, data, bytes, first, read_done, transfer);
 }
 
@@ -439,7 +447,7 @@ static void flush_done(void *opaque, int error)
 {
     struct transfer *transfer = opaque;
 
-    if (interrupts_leave(transfer->disk->interrupts, transfer->req))
+    if (interrupts_leave(transfer->disk->interrupts, &transfer->interruptible))
         fuse_reply_err(transfer->req, -error);
     leave(transfer->disk, false);
     g_free(transfer);
@@ -454,7 +462,7 @@ static void disk_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse
     transfer->disk = disk;
     transfer->req = req;
     enter(disk);
-    interrupts_enter(disk->interrupts, req);
+    interrupts_enter(disk->interrupts, &transfer->interruptible, req);
     encsan_flush_async(disk->volume, 0, flush_done, transfer);
 }
 

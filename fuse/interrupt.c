@@ -10,7 +10,9 @@
  *
  * libfuse may call `interrupted` with a request that is being answered by
  * another thread: only the request's address is used, until it is found under
- * the lock. The address is not used again for another one before `interrupted` returns.
+ * the lock. The address is not used again for another one before `interrupted`
+ * returns; but once a request has been answered it may be, so then it is not in
+ * the table any more.
  */
 #include "interrupt.h"
 
@@ -25,18 +27,11 @@
 
 #define LOOK_US 100000
 
-enum state { RUNNING, DOUBTFUL, ANSWERED };
-
-struct request {
-    enum state state;
-    bool resting;
-};
-
 struct interrupts {
     pthread_t thread;
     pthread_mutex_t lock; /* protects: */
     pthread_cond_t changed;
-    GHashTable *requests; /* fuse_req_t -> struct request */
+    GHashTable *requests; /* fuse_req_t -> struct interruptible, not answered */
     unsigned doubtful;    /* requests */
     unsigned answered;    /* requests, and not resting */
     bool ending;
@@ -91,19 +86,19 @@ static bool is_dying(pid_t pid)
 /* ---- states ---- */
 
 /* Lock held. Answered, and what it uses may still be used. */
-static bool counts(const struct request *r)
+static bool counts(const struct interruptible *r)
 {
-    return r->state == ANSWERED && !r->resting;
+    return r->state == INTERRUPT_ANSWERED && !r->resting;
 }
 
 /* Lock held. */
-static void change(struct interrupts *i, struct request *r, enum state state, bool resting)
+static void change(struct interrupts *i, struct interruptible *r, int state, bool resting)
 {
-    const struct request old = *r;
+    const struct interruptible old = *r;
 
     r->state = state;
     r->resting = resting;
-    i->doubtful += (state == DOUBTFUL) - (old.state == DOUBTFUL);
+    i->doubtful += (state == INTERRUPT_DOUBTFUL) - (old.state == INTERRUPT_DOUBTFUL);
     i->answered += counts(r) - counts(&old);
     pthread_cond_broadcast(&i->changed);
 }
@@ -112,14 +107,14 @@ static void change(struct interrupts *i, struct request *r, enum state state, bo
 static void interrupted(fuse_req_t req, void *data)
 {
     struct interrupts *i = data;
-    struct request *r;
+    struct interruptible *r;
 
     if (!i) /* it is being answered at this moment */
         return;
     pthread_mutex_lock(&i->lock);
     r = g_hash_table_lookup(i->requests, req);
-    if (r && r->state == RUNNING)
-        change(i, r, DOUBTFUL, r->resting);
+    if (r && r->state == INTERRUPT_RUNNING)
+        change(i, r, INTERRUPT_DOUBTFUL, r->resting);
     pthread_mutex_unlock(&i->lock);
 }
 
@@ -131,11 +126,12 @@ static void look(struct interrupts *i)
 
     g_hash_table_iter_init(&all, i->requests);
     while (g_hash_table_iter_next(&all, &req, &value)) {
-        struct request *r = value;
+        struct interruptible *r = value;
 
-        if (r->state != DOUBTFUL || !is_dying(fuse_req_ctx(req)->pid))
+        if (r->state != INTERRUPT_DOUBTFUL || !is_dying(fuse_req_ctx(req)->pid))
             continue;
-        change(i, r, ANSWERED, r->resting); /* before the kernel can act on the answer */
+        g_hash_table_iter_remove(&all);
+        change(i, r, INTERRUPT_ANSWERED, r->resting); /* before the kernel can act on the answer */
         fuse_reply_err(req, EINTR);
     }
 }
@@ -159,60 +155,52 @@ static void *watch(void *opaque)
     return NULL;
 }
 
-void interrupts_enter(struct interrupts *i, fuse_req_t req)
+void interrupts_enter(struct interrupts *i, struct interruptible *r, fuse_req_t req)
 {
-    struct request *r;
-
+    *r = (struct interruptible){.req = req};
     if (!i)
         return;
-    r = g_new0(struct request, 1);
     fuse_req_interrupt_func(req, interrupted, i);
     pthread_mutex_lock(&i->lock);
     g_hash_table_insert(i->requests, req, r);
     if (fuse_req_interrupted(req)) /* perhaps before it could be found */
-        change(i, r, DOUBTFUL, false);
+        change(i, r, INTERRUPT_DOUBTFUL, false);
     pthread_mutex_unlock(&i->lock);
 }
 
-bool interrupts_leave(struct interrupts *i, fuse_req_t req)
+bool interrupts_leave(struct interrupts *i, struct interruptible *r)
 {
-    struct request *r;
     bool answered;
 
     if (!i)
         return true;
     pthread_mutex_lock(&i->lock);
-    r = g_hash_table_lookup(i->requests, req);
-    answered = r->state == ANSWERED;
-    if (r->state != RUNNING)
-        change(i, r, RUNNING, false);
-    g_hash_table_remove(i->requests, req);
+    answered = r->state == INTERRUPT_ANSWERED;
+    if (r->state != INTERRUPT_RUNNING)
+        change(i, r, INTERRUPT_RUNNING, false);
+    if (!answered)
+        g_hash_table_remove(i->requests, r->req);
     pthread_mutex_unlock(&i->lock);
     return !answered;
 }
 
-void interrupts_rest(struct interrupts *i, fuse_req_t req)
+void interrupts_rest(struct interrupts *i, struct interruptible *r)
 {
-    struct request *r;
-
     if (!i)
         return;
     pthread_mutex_lock(&i->lock);
-    r = g_hash_table_lookup(i->requests, req);
     change(i, r, r->state, true);
     pthread_mutex_unlock(&i->lock);
 }
 
-bool interrupts_go_on(struct interrupts *i, fuse_req_t req)
+bool interrupts_go_on(struct interrupts *i, struct interruptible *r)
 {
-    struct request *r;
     bool answered;
 
     if (!i)
         return true;
     pthread_mutex_lock(&i->lock);
-    r = g_hash_table_lookup(i->requests, req);
-    answered = r->state == ANSWERED;
+    answered = r->state == INTERRUPT_ANSWERED;
     if (!answered)
         change(i, r, r->state, false);
     pthread_mutex_unlock(&i->lock);
@@ -235,7 +223,7 @@ struct interrupts *interrupts_new(void)
 {
     struct interrupts *i = g_new0(struct interrupts, 1);
 
-    i->requests = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    i->requests = g_hash_table_new(NULL, NULL);
     pthread_mutex_init(&i->lock, NULL);
     cond_init(&i->changed);
     if (pthread_create(&i->thread, NULL, watch, i) == 0)

@@ -17,20 +17,26 @@
 
 struct interrupts;
 
+struct interruptible { /* a request, from its entering to its leaving; interrupt.c's */
+    fuse_req_t req;
+    enum { INTERRUPT_RUNNING, INTERRUPT_DOUBTFUL, INTERRUPT_ANSWERED } state;
+    bool resting;
+};
+
 /* NULL: no thread can start. Nothing is answered early then: all functions take NULL. */
 struct interrupts *interrupts_new(void);
 /* Every request that was entered has left. */
 void interrupts_free(struct interrupts *interrupts);
 
-/* By FUSE's threads, before anybody else has the request. */
-void interrupts_enter(struct interrupts *interrupts, fuse_req_t req);
+/* By FUSE's threads, before anybody else has the request. `r` stays where it is until it leaves. */
+void interrupts_enter(struct interrupts *interrupts, struct interruptible *r, fuse_req_t req);
 /* The work is done. True: the caller answers now. False: it has been answered,
- * and `req` must not be used any more. */
-bool interrupts_leave(struct interrupts *interrupts, fuse_req_t req);
+ * and its req must not be used any more. */
+bool interrupts_leave(struct interrupts *interrupts, struct interruptible *r);
 /* The work waits for forgets itself, and uses nothing meanwhile. Afterwards
  * false: the request has been answered, and what it used may be gone. */
-void interrupts_rest(struct interrupts *interrupts, fuse_req_t req);
-bool interrupts_go_on(struct interrupts *interrupts, fuse_req_t req);
+void interrupts_rest(struct interrupts *interrupts, struct interruptible *r);
+bool interrupts_go_on(struct interrupts *interrupts, struct interruptible *r);
 /* Waits until the work of no request goes on that has been answered. */
 void interrupts_await(struct interrupts *interrupts);
 

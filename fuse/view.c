@@ -18,6 +18,8 @@
 
 #define WAKE_SIGNAL SIGUSR1
 #define WAKE_US 10000
+#define THREADS_MAX 10000 /* requests that wait don't hold up others */
+#define IDLE_THREADS 16   /* each has a buffer for a whole write */
 
 struct view {
     struct fuse_session *session;
@@ -60,6 +62,8 @@ int view_loop(struct view *view)
         fuse_loop_cfg_destroy(config);
         return error;
     }
+    fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
+    fuse_loop_cfg_set_idle_threads(config, IDLE_THREADS);
     view->looper = pthread_self();
     atomic_store(&view->looping, true);
     error = fuse_session_loop_mt(view->session, config);

@@ -9,8 +9,7 @@
  * makes writes, truncations and fallocations of one file follow each other, so
  * that a partial block can be read, changed and written; reads take it shared.
  *
- * FUSE's own threads never wait: ops.c hands each request to a thread of a pool
- * (as many as there are requests), and those may wait for the network.
+ * There are as many of FUSE's threads as there are requests: they may wait for the network.
  */
 #ifndef ENCSAN_FS_H
 #define ENCSAN_FS_H
@@ -36,11 +35,11 @@ struct fs {
     pthread_mutex_t lock;
     ext2_filsys ext2;
     struct bufcache *cache; /* metadata blocks: bufcache.c */
-    GThreadPool *pool, *forgets; /* requests: ops.c */
+    GThreadPool *forgets; /* ops.c */
     struct interrupts *interrupts; /* ops.c's, too */
     pthread_mutex_t counts_lock; /* protects these, and is held for an instant only */
-    unsigned reads;              /* that the volume has, and that will be answered */
-    pthread_cond_t no_reads;
+    unsigned requests;           /* that are being worked on */
+    pthread_cond_t no_requests;
     unsigned forgets_queued;
     pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */

@@ -2,11 +2,13 @@
 /*
  * FUSE's low-level operations: translation, and nothing else.
  *
- * FUSE's own threads never wait. Each request is copied into a job for a pool
- * that has as many threads as there are requests; those may wait for the
- * network, for fs->lock, for a data lock. Forgets, of which there may be very
- * many, follow each other on one thread. A request whose process is being killed
- * is answered early (interrupt.h), and its job goes on.
+ * libfuse has as many threads as there are requests (view.c), so each is worked on
+ * where it was read and may wait there: for the network, for fs->lock, for a data
+ * lock. (A pool of our own would cost two more changes of threads for each
+ * request: most of the time of a creation.) Forgets, of which there may be very
+ * many, and which may have to wait for others, follow each other on a thread of
+ * their own. A request whose process is being killed is answered early
+ * (interrupt.h), and its work goes on.
  *
  * The kernel may cache everything for ever: nobody else writes the volume. So
  * there is no OPEN and no RELEASE, and the life of an inode is its lookup
@@ -28,15 +30,14 @@
 #define MAX_WRITE_BYTES (1u << 20)
 #define MAX_BACKGROUND 64
 #define READDIR_BYTES_MAX (128u << 10)
-#define IDLE_THREADS_MAX 16
 
-struct ops_job {
-    void (*run)(struct fs *fs, struct ops_job *job);
+struct ops_job { /* a request; strings and data are libfuse's, and there until it is answered or returns */
     struct fs *fs;
     fuse_req_t req;
+    struct interruptible interruptible;
     fuse_ino_t ino, new_ino;
-    char *name, *new_name; /* the job's */
-    void *data;            /* the job's */
+    const char *name, *new_name;
+    const void *data;
     size_t size;
     off_t offset, length;
     mode_t mode;
@@ -47,45 +48,31 @@ struct ops_job {
     struct stat attr;
 };
 
-static void job_free(struct ops_job *job)
+/* Also by the volume's threads, which must not wait: not under fs->lock. */
+static void count_request(struct fs *fs, int change)
 {
-    g_free(job->name);
-    g_free(job->new_name);
-    free(job->data);
-    g_free(job);
+    pthread_mutex_lock(&fs->counts_lock);
+    fs->requests += (unsigned)change;
+    if (fs->requests == 0)
+        pthread_cond_broadcast(&fs->no_requests);
+    pthread_mutex_unlock(&fs->counts_lock);
 }
 
-static void pool_run(gpointer data, gpointer opaque)
+static void work(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct ops_job *job),
+                 struct ops_job job)
 {
-    struct ops_job *job = data;
-
-    job->run(job->fs, job);
-    job_free(job);
-}
-
-static struct ops_job *job_new(fuse_req_t req, fuse_ino_t ino,
-                               void (*run)(struct fs *fs, struct ops_job *job),
-                               struct ops_job template)
-{
-    struct ops_job *job = g_memdup2(&template, sizeof template);
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct fs *fs = fuse_req_userdata(req);
 
-    job->run = run;
-    job->fs = fuse_req_userdata(req);
-    job->req = req;
-    job->ino = ino;
-    job->uid = ctx->uid;
-    job->gid = ctx->gid;
-    return job;
-}
-
-static void submit(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct ops_job *job),
-                   struct ops_job template)
-{
-    struct ops_job *job = job_new(req, ino, run, template);
-
-    interrupts_enter(job->fs->interrupts, req);
-    g_thread_pool_push(job->fs->pool, job, NULL); /* where no thread can start, it waits for one */
+    job.fs = fs;
+    job.req = req;
+    job.ino = ino;
+    job.uid = ctx->uid;
+    job.gid = ctx->gid;
+    count_request(fs, +1);
+    interrupts_enter(fs->interrupts, &job.interruptible, req);
+    run(fs, &job);
+    count_request(fs, -1);
 }
 
 /* ---- common ---- */
@@ -125,7 +112,7 @@ static int known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode)
  * being killed, and has its answer. */
 static bool may_reply(struct ops_job *job)
 {
-    return interrupts_leave(job->fs->interrupts, job->req);
+    return interrupts_leave(job->fs->interrupts, &job->interruptible);
 }
 
 static void reply_error(struct ops_job *job, int error)
@@ -197,7 +184,7 @@ static void run_lookup(struct fs *fs, struct ops_job *job)
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    submit(req, parent, run_lookup, (struct ops_job){.name = g_strdup(name)});
+    work(req, parent, run_lookup, (struct ops_job){.name = name});
 }
 
 static void count_forgets(struct fs *fs, int change)
@@ -214,40 +201,49 @@ static void count_forgets(struct fs *fs, int change)
  * tries once more. False: the request has been answered meanwhile, and is over. */
 static bool await_space(struct fs *fs, struct ops_job *job)
 {
-    interrupts_rest(fs->interrupts, job->req);
+    interrupts_rest(fs->interrupts, &job->interruptible);
     pthread_mutex_lock(&fs->counts_lock);
     while (fs->forgets_queued)
         pthread_cond_wait(&fs->forgotten, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
     fs_sync(fs, NULL); /* a failure is sticky, and the second try meets it */
-    return interrupts_go_on(fs->interrupts, job->req);
+    return interrupts_go_on(fs->interrupts, &job->interruptible);
 }
 
-static void run_forget(struct fs *fs, struct ops_job *job)
+struct forgets {
+    size_t count;
+    struct fuse_forget_data *each;
+};
+
+static void run_forgets(gpointer data, gpointer opaque)
 {
-    const struct fuse_forget_data *forgets = job->data;
+    struct forgets *forgets = data;
+    struct fs *fs = opaque;
 
     interrupts_await(fs->interrupts);
     pthread_mutex_lock(&fs->lock);
-    for (size_t i = 0; i < job->size; i++) {
-        struct inode *inode = inode_find(fs, ext4_ino(forgets[i].ino));
+    for (size_t i = 0; i < forgets->count; i++) {
+        struct inode *inode = inode_find(fs, ext4_ino(forgets->each[i].ino));
 
-        if (inode && forgets[i].ino != FUSE_ROOT_ID)
-            inode_put(fs, inode, forgets[i].nlookup);
+        if (inode && forgets->each[i].ino != FUSE_ROOT_ID)
+            inode_put(fs, inode, forgets->each[i].nlookup);
     }
     pthread_mutex_unlock(&fs->lock);
-    fuse_reply_none(job->req);
     count_forgets(fs, -1);
+    g_free(forgets->each);
+    g_free(forgets);
 }
 
-static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *each)
 {
-    struct fuse_forget_data *copy = g_memdup2(forgets, count * sizeof *forgets);
+    struct forgets *forgets = g_new(struct forgets, 1);
+    struct fs *fs = fuse_req_userdata(req);
 
-    struct ops_job *job = job_new(req, 0, run_forget, (struct ops_job){.data = copy, .size = count});
-
-    count_forgets(job->fs, +1);
-    g_thread_pool_push(job->fs->forgets, job, NULL);
+    forgets->count = count;
+    forgets->each = g_memdup2(each, count * sizeof *each);
+    count_forgets(fs, +1);
+    g_thread_pool_push(fs->forgets, forgets, NULL);
+    fuse_reply_none(req);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
@@ -282,7 +278,7 @@ static void run_getattr(struct fs *fs, struct ops_job *job)
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    submit(req, ino, run_getattr, (struct ops_job){0});
+    work(req, ino, run_getattr, (struct ops_job){0});
 }
 
 static void run_setattr(struct fs *fs, struct ops_job *job)
@@ -306,7 +302,7 @@ static void run_setattr(struct fs *fs, struct ops_job *job)
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                        struct fuse_file_info *fi)
 {
-    submit(req, ino, run_setattr, (struct ops_job){.attr = *attr, .flags = (unsigned)to_set});
+    work(req, ino, run_setattr, (struct ops_job){.attr = *attr, .flags = (unsigned)to_set});
 }
 
 static void run_statfs(struct fs *fs, struct ops_job *job)
@@ -322,7 +318,7 @@ static void run_statfs(struct fs *fs, struct ops_job *job)
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-    submit(req, ino, run_statfs, (struct ops_job){0});
+    work(req, ino, run_statfs, (struct ops_job){0});
 }
 
 /* ---- names ---- */
@@ -363,19 +359,19 @@ static void run_create(struct fs *fs, struct ops_job *job)
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    submit(req, parent, run_create,
-           (struct ops_job){.name = g_strdup(name), .mode = mode, .rdev = rdev});
+    work(req, parent, run_create,
+           (struct ops_job){.name = name, .mode = mode, .rdev = rdev});
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    submit(req, parent, run_create, (struct ops_job){.name = g_strdup(name), .mode = S_IFDIR | mode});
+    work(req, parent, run_create, (struct ops_job){.name = name, .mode = S_IFDIR | mode});
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    submit(req, parent, run_create,
-           (struct ops_job){.name = g_strdup(name), .new_name = g_strdup(target), .mode = S_IFLNK | 0777});
+    work(req, parent, run_create,
+           (struct ops_job){.name = name, .new_name = target, .mode = S_IFLNK | 0777});
 }
 
 static void run_create_open(struct fs *fs, struct ops_job *job)
@@ -404,8 +400,8 @@ static void run_create_open(struct fs *fs, struct ops_job *job)
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
 {
-    submit(req, parent, run_create_open,
-           (struct ops_job){.name = g_strdup(name), .mode = S_IFREG | (mode & 07777)});
+    work(req, parent, run_create_open,
+           (struct ops_job){.name = name, .mode = S_IFREG | (mode & 07777)});
 }
 
 static void run_link(struct fs *fs, struct ops_job *job)
@@ -426,7 +422,7 @@ static void run_link(struct fs *fs, struct ops_job *job)
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-    submit(req, ino, run_link, (struct ops_job){.new_ino = parent, .name = g_strdup(name)});
+    work(req, ino, run_link, (struct ops_job){.new_ino = parent, .name = name});
 }
 
 static void remove_name(struct fs *fs, struct ops_job *job,
@@ -455,12 +451,12 @@ static void run_rmdir(struct fs *fs, struct ops_job *job)
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    submit(req, parent, run_unlink, (struct ops_job){.name = g_strdup(name)});
+    work(req, parent, run_unlink, (struct ops_job){.name = name});
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    submit(req, parent, run_rmdir, (struct ops_job){.name = g_strdup(name)});
+    work(req, parent, run_rmdir, (struct ops_job){.name = name});
 }
 
 /* A file that takes the place of another has its data in the same transaction:
@@ -504,9 +500,9 @@ static void run_rename(struct fs *fs, struct ops_job *job)
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned flags)
 {
-    submit(req, parent, run_rename,
-           (struct ops_job){.name = g_strdup(name), .new_ino = new_parent,
-                            .new_name = g_strdup(new_name), .flags = flags});
+    work(req, parent, run_rename,
+           (struct ops_job){.name = name, .new_ino = new_parent,
+                            .new_name = new_name, .flags = flags});
 }
 
 static void run_readlink(struct fs *fs, struct ops_job *job)
@@ -528,7 +524,7 @@ static void run_readlink(struct fs *fs, struct ops_job *job)
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-    submit(req, ino, run_readlink, (struct ops_job){0});
+    work(req, ino, run_readlink, (struct ops_job){0});
 }
 
 /* ---- listing ---- */
@@ -636,77 +632,60 @@ static void run_readdirplus(struct fs *fs, struct ops_job *job)
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                        struct fuse_file_info *fi)
 {
-    submit(req, ino, run_readdir, (struct ops_job){.size = size, .offset = offset});
+    work(req, ino, run_readdir, (struct ops_job){.size = size, .offset = offset});
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                            struct fuse_file_info *fi)
 {
-    submit(req, ino, run_readdirplus, (struct ops_job){.size = size, .offset = offset});
+    work(req, ino, run_readdirplus, (struct ops_job){.size = size, .offset = offset});
 }
 
 /* ---- data ---- */
 
-struct read_reply {
+struct read_request {
     struct fs *fs;
     fuse_req_t req;
+    struct interruptible interruptible;
     void *buf;
 };
 
-/* Also by the volume's threads, which must not wait: not under fs->lock. */
-static void count_read(struct fs *fs, int change)
-{
-    pthread_mutex_lock(&fs->counts_lock);
-    fs->reads += (unsigned)change;
-    if (fs->reads == 0)
-        pthread_cond_broadcast(&fs->no_reads);
-    pthread_mutex_unlock(&fs->counts_lock);
-}
-
 static void read_done(void *opaque, int error, size_t got)
 {
-    struct read_reply *r = opaque;
-
-    bool may = interrupts_leave(r->fs->interrupts, r->req);
+    struct read_request *r = opaque;
+    bool may = interrupts_leave(r->fs->interrupts, &r->interruptible);
 
     if (may && error)
         fuse_reply_err(r->req, -error);
     else if (may)
         fuse_reply_buf(r->req, r->buf, got);
-    count_read(r->fs, -1);
+    count_request(r->fs, -1);
     free(r->buf);
     g_free(r);
 }
 
-static void run_read(struct fs *fs, struct ops_job *job)
-{
-    struct read_reply *r;
-    struct inode *inode;
-    int error;
-
-    pthread_mutex_lock(&fs->lock);
-    error = known(fs, job->ino, &inode);
-    pthread_mutex_unlock(&fs->lock);
-    if (error) {
-        reply_error(job, error);
-        return;
-    }
-    r = g_new(struct read_reply, 1);
-    r->fs = fs;
-    r->req = job->req;
-    if (posix_memalign(&r->buf, ENCSAN_BLOCK_BYTES, MAX(job->size, 1)) != 0) {
-        g_free(r);
-        reply_error(job, -ENOMEM);
-        return;
-    }
-    count_read(fs, +1);
-    data_read(fs, inode, r->buf, job->size, (uint64_t)job->offset, read_done, r);
-}
-
+/* Answered when the data has come, by the volume's thread that brings it. */
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
-    submit(req, ino, run_read, (struct ops_job){.size = size, .offset = offset});
+    struct read_request *r = g_new0(struct read_request, 1);
+    struct fs *fs = fuse_req_userdata(req);
+    struct inode *inode;
+    int error;
+
+    r->fs = fs;
+    r->req = req;
+    count_request(fs, +1);
+    interrupts_enter(fs->interrupts, &r->interruptible, req);
+    pthread_mutex_lock(&fs->lock);
+    error = known(fs, ino, &inode);
+    pthread_mutex_unlock(&fs->lock);
+    if (!error)
+        error = -posix_memalign(&r->buf, ENCSAN_BLOCK_BYTES, MAX(size, 1));
+    if (error)
+        read_done(r, error, 0);
+    else
+        data_read(fs, inode, r->buf, size, (uint64_t)offset, read_done, r);
 }
 
 static void run_write(struct fs *fs, struct ops_job *job)
@@ -730,14 +709,7 @@ static void run_write(struct fs *fs, struct ops_job *job)
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
                      struct fuse_file_info *fi)
 {
-    void *copy = malloc(MAX(size, 1)); /* libfuse takes its buffer back when this returns */
-
-    if (!copy) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    memcpy(copy, buf, size);
-    submit(req, ino, run_write, (struct ops_job){.data = copy, .size = size, .offset = offset});
+    work(req, ino, run_write, (struct ops_job){.data = buf, .size = size, .offset = offset});
 }
 
 static void run_fsync(struct fs *fs, struct ops_job *job)
@@ -753,7 +725,7 @@ static void run_fsync(struct fs *fs, struct ops_job *job)
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    submit(req, ino, run_fsync, (struct ops_job){0});
+    work(req, ino, run_fsync, (struct ops_job){0});
 }
 
 static void run_fallocate(struct fs *fs, struct ops_job *job)
@@ -776,7 +748,7 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                          struct fuse_file_info *fi)
 {
-    submit(req, ino, run_fallocate,
+    work(req, ino, run_fallocate,
            (struct ops_job){.mode = (mode_t)mode, .offset = offset, .length = length});
 }
 
@@ -800,7 +772,7 @@ static void run_lseek(struct fs *fs, struct ops_job *job)
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
                      struct fuse_file_info *fi)
 {
-    submit(req, ino, run_lseek, (struct ops_job){.offset = offset, .flags = (unsigned)whence});
+    work(req, ino, run_lseek, (struct ops_job){.offset = offset, .flags = (unsigned)whence});
 }
 
 /* ---- extended attributes ---- */
@@ -834,12 +806,12 @@ static void run_getxattr(struct fs *fs, struct ops_job *job)
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-    submit(req, ino, run_getxattr, (struct ops_job){.name = g_strdup(name), .size = size});
+    work(req, ino, run_getxattr, (struct ops_job){.name = name, .size = size});
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    submit(req, ino, run_getxattr, (struct ops_job){.size = size});
+    work(req, ino, run_getxattr, (struct ops_job){.size = size});
 }
 
 static void run_setxattr(struct fs *fs, struct ops_job *job)
@@ -859,20 +831,13 @@ static void run_setxattr(struct fs *fs, struct ops_job *job)
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                         size_t size, int flags)
 {
-    void *copy = malloc(size + 1);
-
-    if (!copy) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    memcpy(copy, value, size);
-    submit(req, ino, run_setxattr,
-           (struct ops_job){.name = g_strdup(name), .data = copy, .size = size, .flags = (unsigned)flags});
+    work(req, ino, run_setxattr,
+           (struct ops_job){.name = name, .data = value, .size = size, .flags = (unsigned)flags});
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-    submit(req, ino, run_setxattr, (struct ops_job){.name = g_strdup(name)});
+    work(req, ino, run_setxattr, (struct ops_job){.name = name});
 }
 
 /* ---- the session ---- */
@@ -890,9 +855,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
                                    FUSE_CAP_EXPORT_SUPPORT);
     conn->max_write = MAX_WRITE_BYTES;
     conn->max_background = MAX_BACKGROUND;
-    g_thread_pool_set_max_unused_threads(IDLE_THREADS_MAX);
-    fs->pool = g_thread_pool_new(pool_run, NULL, -1, FALSE, NULL);
-    fs->forgets = g_thread_pool_new(pool_run, NULL, 1, FALSE, NULL);
+    fs->forgets = g_thread_pool_new(run_forgets, fs, 1, FALSE, NULL);
     fs->interrupts = interrupts_new();
 }
 
@@ -901,15 +864,14 @@ static void op_destroy(void *userdata)
 {
     struct fs *fs = userdata;
 
-    if (!fs->pool)
+    if (!fs->forgets)
         return;
-    g_thread_pool_free(fs->pool, FALSE, TRUE);
-    g_thread_pool_free(fs->forgets, FALSE, TRUE);
-    fs->pool = fs->forgets = NULL;
     pthread_mutex_lock(&fs->counts_lock);
-    while (fs->reads)
-        pthread_cond_wait(&fs->no_reads, &fs->counts_lock);
+    while (fs->requests)
+        pthread_cond_wait(&fs->no_requests, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
+    g_thread_pool_free(fs->forgets, FALSE, TRUE);
+    fs->forgets = NULL;
     interrupts_free(fs->interrupts);
     fs->interrupts = NULL;
 }

@@ -109,7 +109,7 @@ static void fs_free(struct fs *fs)
         ext2fs_free(fs->ext2);
     bufcache_free(fs->cache);
     g_hash_table_destroy(fs->inodes);
-    pthread_cond_destroy(&fs->no_reads);
+    pthread_cond_destroy(&fs->no_requests);
     pthread_cond_destroy(&fs->forgotten);
     pthread_mutex_destroy(&fs->counts_lock);
     pthread_mutex_destroy(&fs->lock);
@@ -123,7 +123,7 @@ static struct fs *fs_new(struct encsan *volume, const struct fs_options *options
     fs->volume = volume;
     fs->read_only = options->read_only;
     pthread_mutex_init(&fs->lock, NULL);
-    pthread_cond_init(&fs->no_reads, NULL);
+    pthread_cond_init(&fs->no_requests, NULL);
     pthread_cond_init(&fs->forgotten, NULL);
     pthread_mutex_init(&fs->counts_lock, NULL);
     fs->inodes = g_hash_table_new(g_direct_hash, g_direct_equal);
