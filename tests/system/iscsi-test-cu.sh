@@ -25,6 +25,14 @@ suite() {
     fi
 }
 
+# The same for a suite that gives an answer three seconds, which a busy machine may miss.
+with_patience() {
+    for _ in 1 2 3; do
+        suite "$1" "$2"
+        [ ! -e "$T/$1.ok" ] || return 0
+    done
+}
+
 truncate -s 64M "$FAST/large-sectors"
 large_sectors=$(losetup --find --show --sector-size 4096 "$FAST/large-sectors")
 run_target --lun "$FAST/1,size=64M,access=plain" --lun "$FAST/2,size=64M,access=plain" \
@@ -36,7 +44,7 @@ PORT=
 run_target --lun "$FAST/4,size=64M,access=plain"
 suite Reserve6 "$URL" &
 alone=$!
-suite iSCSIcmdsn "${url%1}2" &
+with_patience iSCSIcmdsn "${url%1}2" &
 alone="$alone $!"
 suite iSCSIdatasn "${url%1}3" &
 alone="$alone $!"
