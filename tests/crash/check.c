@@ -5,8 +5,8 @@
  * Lets a recorded run (FOLDER/log, base, ops.*) crash at many points, and looks
  * each time at what is left: e2fsck has nothing to repair, and the kernel's ext4
  * shows nothing but what may be there (history.h). Half of the points are at
- * flushes, the others anywhere between two records of the log. What a crash
- * loses follows from the seed and the number of its point.
+ * flushes, the others anywhere between two records of the log, which has to end
+ * with a clean unmount. What a crash loses follows from the seed and the number of its point.
  *
  * Several processes share the points. Exit status 1: something was wrong.
  */
@@ -24,10 +24,10 @@
 #include "image.h"
 #include "tree.h"
 
-#define WRONG_MAX 20 /* of a process: more tell nothing new */
+#define WRONG_MAX 40 /* more tell nothing new */
 
 static gint seed = 1, points = 300, processes = 4, only = -1, wrong_max = WRONG_MAX;
-static gchar *keep;
+static gchar *keep, *below;
 
 struct figures { /* of all processes, in shared memory */
     unsigned points, wrong, files;
@@ -123,7 +123,8 @@ static char *check_tree(struct checker *checker, const struct tree *tree, uint64
 
 static char *check_mounted(struct checker *checker, uint64_t position)
 {
-    struct tree *tree = tree_read(checker->mount, checker->streams->len, only >= 0);
+    g_autofree char *top = g_build_filename(checker->mount, below, NULL);
+    struct tree *tree = tree_read(top, checker->streams->len, only >= 0);
     char *wrong = check_tree(checker, tree, position);
 
     if (wrong && tree->listing)
@@ -171,11 +172,16 @@ static void report(const struct checker *checker, struct point point, const char
     fflush(stdout);
 }
 
+static bool enough_wrong(const struct checker *checker)
+{
+    return (gint)__atomic_load_n(&checker->figures->wrong, __ATOMIC_RELAXED) >= wrong_max;
+}
+
 static int check_points(struct checker *checker, const GArray *all, unsigned process)
 {
-    int wrong_here = 0;
+    bool wrong_here = false;
 
-    for (guint i = process; i < all->len && wrong_here < wrong_max; i += (guint)processes) {
+    for (guint i = process; i < all->len && !enough_wrong(checker); i += (guint)processes) {
         struct point point = g_array_index(all, struct point, i);
         g_autofree char *wrong = NULL;
 
@@ -187,7 +193,7 @@ static int check_points(struct checker *checker, const GArray *all, unsigned pro
             continue;
         report(checker, point, wrong);
         __atomic_fetch_add(&checker->figures->wrong, 1, __ATOMIC_RELAXED);
-        wrong_here++;
+        wrong_here = true;
     }
     return wrong_here ? 1 : 0;
 }
@@ -199,7 +205,8 @@ static gint by_position(gconstpointer a, gconstpointer b)
     return x->position < y->position ? -1 : x->position > y->position;
 }
 
-/* Numbers are given before they are sorted: a point keeps its own whatever else is checked. */
+/* Numbers are given before they are sorted: a point keeps its own whatever else
+ * is checked. The last one is the end, when all is unmounted. */
 static GArray *choose_points(const struct disk_log *log)
 {
     GArray *all = g_array_new(FALSE, FALSE, sizeof(struct point));
@@ -214,6 +221,8 @@ static GArray *choose_points(const struct disk_log *log)
         /* each flush once, before one gets a second turn */
         if (from == log->flushes && points / 2 >= (gint)flushes)
             point.position = g_array_index(from, uint64_t, (guint)(i / 2) % flushes);
+        if (i == points - 1)
+            point.position = log->size;
         g_array_append_val(all, point);
     }
     g_array_sort(all, by_position);
@@ -281,13 +290,14 @@ static int run_processes(struct checker *checker, const char *folder, const GArr
 static int check(const char *folder)
 {
     g_autofree char *path = g_build_filename(folder, "log", NULL);
-    struct checker checker = {.log = disk_log_read(path), .streams = history_read(folder)};
+    struct checker checker = {.log = disk_log_read(path)};
     gint64 began = g_get_monotonic_time();
     g_autoptr(GArray) all = NULL;
     double seconds;
     int status;
 
-    if (!checker.log || !checker.streams)
+    checker.streams = checker.log ? history_read(folder, checker.log->size) : NULL;
+    if (!checker.streams)
         return 2;
     checker.figures = mmap(NULL, sizeof *checker.figures, PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -310,8 +320,10 @@ static bool parse(int *argc, char ***argv)
         {"seed", 0, 0, G_OPTION_ARG_INT, &seed, "what the points follow from", "N"},
         {"points", 0, 0, G_OPTION_ARG_INT, &points, "how many crashes", "N"},
         {"processes", 0, 0, G_OPTION_ARG_INT, &processes, NULL, "N"},
-        {"wrong", 0, 0, G_OPTION_ARG_INT, &wrong_max, "a process ends after so many", "N"},
+        {"wrong", 0, 0, G_OPTION_ARG_INT, &wrong_max, "that so many are enough", "N"},
         {"only", 0, 0, G_OPTION_ARG_INT, &only, "only the point with this number", "N"},
+        {"below", 0, 0, G_OPTION_ARG_FILENAME, &below, "where the workload was, not at the top",
+         "FOLDER"},
         {"keep", 0, 0, G_OPTION_ARG_FILENAME, &keep, "keep that one's image there", "FOLDER"},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
@@ -333,5 +345,6 @@ int main(int argc, char **argv)
     int status = parse(&argc, &argv) ? check(argv[1]) : 2;
 
     g_free(keep);
+    g_free(below);
     return status;
 }

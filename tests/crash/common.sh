@@ -16,16 +16,43 @@ make_disk() {
     mke2fs -q -t ext4 -b 4096 -N 4096 "$DISK"
 }
 
-# record SEED [option of workload…]: a run of the workload, on a new disk
-record() {
+# Serves the disk, and mounts it; a log begins.
+begin_run() {
     rm -rf "$RUN"
     mkdir "$RUN"
-    make_disk
     cp --sparse=always "$DISK" "$RUN/base"
     run_target --allow "$PUBLIC" --lun "$DISK"
     mnt_logged
-    "$WORKLOAD" --seed "$@" "$M" "$ENCSAN_RECORD" "$RUN" || fail "the workload met an error"
+}
+
+end_run() {
     umnt
     wait "$FS_PID" || fail "encsanfs ended badly"
     stop_target
+}
+
+# record SEED [option of workload…]: a run of the workload, on a new disk
+record() {
+    make_disk
+    begin_run
+    "$WORKLOAD" --seed "$@" "$M" "$ENCSAN_RECORD" "$RUN" || fail "the workload met an error"
+    end_run
+}
+
+# record_after_crash SEED: the same in $M/again, on a disk that a crash left with a journal
+record_after_crash() {
+    make_disk
+    begin_run
+    mkdir "$M/again" "$M/junk"
+    cp -r /usr/include/linux/netfilter* "$M/junk/"
+    sync "$M/again"
+    kill -9 "$FS_PID"
+    wait "$FS_PID" || :
+    umount -l "$M"
+    gone encsanfs
+    stop_target
+    dumpe2fs -h "$DISK" 2>/dev/null | grep -q needs_recovery || fail "there is no journal to replay"
+    begin_run
+    "$WORKLOAD" --seed "$1" "$M/again" "$ENCSAN_RECORD" "$RUN" || fail "the workload met an error"
+    end_run
 }

@@ -4,7 +4,10 @@
 . "$(dirname "$0")/common.sh"
 
 seed=${CRASH_SEED:-1}
-say "seed $seed"
+say "seed $seed, on a new disk"
 record "$seed"
-"$CHECK" --seed "$seed" --points 300 "$RUN" || fail "seed $seed"
+"$CHECK" --seed "$seed" --points 200 "$RUN" || fail "seed $seed"
+say "seed $seed, on a disk that crashed before"
+record_after_crash "$seed"
+"$CHECK" --seed "$seed" --points 100 --below again "$RUN" || fail "seed $seed"
 check_disk

@@ -215,7 +215,7 @@ static bool size_fits(const struct file *file, unsigned version, unsigned last, 
 
 static unsigned promised(const struct file *file, unsigned moment, uint64_t position)
 {
-    unsigned version = 0;
+    unsigned version = position >= file->stream->unmounted ? file->changes->len : 0;
 
     for (guint i = 0; i < file->promises->len; i++) {
         struct promise promise = g_array_index(file->promises, struct promise, i);

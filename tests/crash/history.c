@@ -72,6 +72,8 @@ static unsigned count_until(const struct stream *stream, uint64_t position, bool
 
 struct moments history_moments(const struct stream *stream, uint64_t position)
 {
+    if (position >= stream->unmounted)
+        return (struct moments){stream->count, stream->count};
     return (struct moments){stream->promised[count_until(stream, position, true)],
                             count_until(stream, position, false)};
 }
@@ -144,7 +146,8 @@ static void compute(struct stream *stream)
     compute_promises(stream);
 }
 
-static struct stream *read_stream(const char *path, unsigned number, GError **error)
+static struct stream *read_stream(const char *path, unsigned number, uint64_t unmounted,
+                                  GError **error)
 {
     struct stream *stream;
     char *bytes;
@@ -154,6 +157,7 @@ static struct stream *read_stream(const char *path, unsigned number, GError **er
         return NULL;
     stream = g_new0(struct stream, 1);
     stream->number = number;
+    stream->unmounted = unmounted;
     stream->bytes = bytes;
     stream->ops = (const struct op *)(const void *)bytes;
     stream->count = (unsigned)(size / sizeof(struct op));
@@ -162,14 +166,14 @@ static struct stream *read_stream(const char *path, unsigned number, GError **er
     return stream;
 }
 
-GPtrArray *history_read(const char *folder)
+GPtrArray *history_read(const char *folder, uint64_t unmounted)
 {
     GPtrArray *streams = g_ptr_array_new_with_free_func(stream_free);
     g_autoptr(GError) error = NULL;
 
     while (!error) {
         g_autofree char *path = g_strdup_printf("%s/ops.%u", folder, streams->len);
-        struct stream *stream = read_stream(path, streams->len, &error);
+        struct stream *stream = read_stream(path, streams->len, unmounted, &error);
 
         if (stream)
             g_ptr_array_add(streams, stream);

@@ -24,6 +24,7 @@ struct stream {
     uint64_t *sums;     /* of the world after that many operations: count + 1 */
     unsigned *promised; /* after that many: how many of them a crash leaves at least */
     GHashTable *files;  /* inode number -> GPtrArray of struct file, in their order */
+    uint64_t unmounted; /* the log's length then: all is promised */
     char *bytes;        /* what `ops` lies in */
 };
 
@@ -38,7 +39,7 @@ struct found_file {
 };
 
 /* Streams 0, 1, … of a folder; NULL with a line on standard error. */
-GPtrArray *history_read(const char *folder);
+GPtrArray *history_read(const char *folder, uint64_t unmounted);
 
 struct moments history_moments(const struct stream *stream, uint64_t position);
 

@@ -10,8 +10,14 @@ wrong=
 began=$(date +%s)
 while [ "$left" -gt 0 ]; do
     now=$((left < 500 ? left : 500))
-    record "$seed"
-    if ! "$CHECK" --seed "$seed" --points $now "$RUN"; then
+    if [ $((seed % 4)) -ne 0 ]; then
+        record "$seed"
+        below=
+    else
+        record_after_crash "$seed"
+        below=again
+    fi
+    if ! "$CHECK" --seed "$seed" --points $now ${below:+--below $below} "$RUN"; then
         wrong="$wrong $seed"
         rm -rf "$RESULTS/crash-$seed"
         cp -a "$RUN" "$RESULTS/crash-$seed"
