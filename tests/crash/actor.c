@@ -241,6 +241,7 @@ void actor_write(struct actor *actor, struct edge edge, uint64_t offset, size_t 
     op.offset = offset;
     op.length = length;
     op_fill(actor->world->stream, index_of_next(actor), offset, bytes, length);
+    errno = ENOSPC; /* the reason, where it is a short write */
     must(pwrite(fd, bytes, length, (off_t)offset) == (ssize_t)length, actor, "write");
     must(close(fd) == 0, actor, "close");
     keep(actor, op);

@@ -277,8 +277,11 @@ static int run_processes(struct checker *checker, const char *folder, const GArr
     while (started < processes) {
         pid_t pid = fork();
 
-        if (pid == 0)
-            exit(run_process(checker, folder, all, (unsigned)started));
+        if (pid == 0) {
+            status = run_process(checker, folder, all, (unsigned)started);
+            fflush(NULL);
+            _exit(status); /* the rest is the parent's */
+        }
         if (pid < 0)
             break;
         started++;
@@ -287,30 +290,41 @@ static int run_processes(struct checker *checker, const char *folder, const GArr
     return started < processes ? 2 : status;
 }
 
+static int check_run(struct checker *checker, const char *folder)
+{
+    gint64 began = g_get_monotonic_time();
+    g_autoptr(GArray) all = choose_points(checker->log);
+    int status = run_processes(checker, folder, all);
+    double seconds = (double)(g_get_monotonic_time() - began) / 1e6;
+
+    printf("seed %d: %u crash points of %u flushes and %u records, %u files read, %u wrong; "
+           "%.1f s, %.0f points/s\n",
+           seed, checker->figures->points, checker->log->flushes->len / 2, checker->log->ends->len,
+           checker->figures->files, checker->figures->wrong, seconds,
+           checker->figures->points / seconds);
+    return status;
+}
+
 static int check(const char *folder)
 {
     g_autofree char *path = g_build_filename(folder, "log", NULL);
-    struct checker checker = {.log = disk_log_read(path)};
-    gint64 began = g_get_monotonic_time();
-    g_autoptr(GArray) all = NULL;
-    double seconds;
-    int status;
+    struct disk_log *log = disk_log_read(path);
+    GPtrArray *streams = log ? history_read(folder, log->size) : NULL;
+    struct figures *figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct checker checker = {.log = log, .streams = streams, .figures = figures};
+    int status = 2;
 
-    checker.streams = checker.log ? history_read(folder, checker.log->size) : NULL;
-    if (!checker.streams)
-        return 2;
-    checker.figures = mmap(NULL, sizeof *checker.figures, PROT_READ | PROT_WRITE,
-                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (checker.figures == MAP_FAILED)
-        return 2;
-    all = choose_points(checker.log);
-    status = run_processes(&checker, folder, all);
-    seconds = (double)(g_get_monotonic_time() - began) / 1e6;
-    printf("seed %d: %u crash points of %u flushes and %u records, %u files read, %u wrong; "
-           "%.1f s, %.0f points/s\n",
-           seed, checker.figures->points, checker.log->flushes->len / 2, checker.log->ends->len,
-           checker.figures->files, checker.figures->wrong, seconds,
-           checker.figures->points / seconds);
+    if (figures == MAP_FAILED)
+        fprintf(stderr, "check: %s\n", strerror(errno));
+    else if (streams)
+        status = check_run(&checker, folder);
+    if (figures != MAP_FAILED)
+        munmap(figures, sizeof *figures);
+    if (streams)
+        g_ptr_array_unref(streams);
+    if (log)
+        disk_log_free(log);
     return status;
 }
 
