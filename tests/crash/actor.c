@@ -293,3 +293,12 @@ void actor_hold(struct actor *actor, struct edge edge)
     must(actor->held_fd < 0 || close(actor->held_fd) == 0, actor, "close");
     actor->held_fd = open_file(actor, edge);
 }
+
+void actor_write_held(struct actor *actor, size_t length)
+{
+    g_autofree char *bytes = g_malloc(length);
+
+    op_fill(actor->world->stream, G_MAXUINT, 0, bytes, length);
+    errno = ENOSPC; /* the reason, where it is a short write */
+    must(pwrite(actor->held_fd, bytes, length, 0) == (ssize_t)length, actor, "write");
+}

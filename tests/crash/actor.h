@@ -47,8 +47,10 @@ void actor_punch(struct actor *actor, struct edge edge, uint64_t offset, uint64_
 void actor_fsync(struct actor *actor, struct edge edge);
 void actor_fsync_folder(struct actor *actor, struct folder dir);
 
-/* Keeps it open, instead of what was held before. */
+/* Keeps it open, instead of what was held before, and writes to it: what has no
+ * name any more, nobody sees, but it takes blocks. */
 void actor_hold(struct actor *actor, struct edge edge);
+void actor_write_held(struct actor *actor, size_t length);
 
 struct folder actor_folder(const struct actor *actor, uint32_t ino);
 

@@ -17,7 +17,7 @@ while [ "$left" -gt 0 ]; do
         record_after_crash "$seed"
         below=again
     fi
-    if ! "$CHECK" --seed "$seed" --points $now ${below:+--below $below} "$RUN"; then
+    if ! "$CHECK" --seed "$seed" --points $now --wrong 5 ${below:+--below $below} "$RUN"; then
         wrong="$wrong $seed"
         rm -rf "$RESULTS/crash-$seed"
         cp -a "$RUN" "$RESULTS/crash-$seed"

@@ -130,9 +130,14 @@ static void do_unlink(struct actor *actor)
 
     if (!pick(actor, actor_random(actor, 5) ? S_IFREG : S_IFLNK, &edge))
         return;
-    if (is_kind(actor, &edge, S_IFREG) && actor_random(actor, 4) == 0)
-        actor_hold(actor, edge);
+    if (actor_random(actor, 4) || !is_kind(actor, &edge, S_IFREG)) {
+        actor_unlink(actor, edge);
+        return;
+    }
+    actor_hold(actor, edge);
     actor_unlink(actor, edge);
+    if (!world_node(actor->world, edge.ino)) /* that was its last name */
+        actor_write_held(actor, pick_length(actor));
 }
 
 static void do_create(struct actor *actor)
