@@ -46,6 +46,8 @@
 #define CACHE_BYTES (64u << 20)
 #define METADATA_SHARE 4
 
+#define EMBEDDED_TIMEOUT_S 5 /* a target of our own that has died does not come back */
+
 enum phase { CONNECTING, OPENING, MOUNTED, FINISHING };
 
 struct mount {
@@ -173,7 +175,7 @@ static int open_volume(struct mount *mount)
         .suite = options->suite,
         .read_only = options->read_only,
         .steal = options->steal,
-        .timeout_s = options->timeout_s,
+        .timeout_s = !options->timeout_s && mount->embedded ? EMBEDDED_TIMEOUT_S : options->timeout_s,
         .depth = options->depth,
         .readahead = options->readahead,
         .sessions = options->sessions,

@@ -180,7 +180,8 @@ static bool is_still_ours(struct encsan *v, const struct handshake *h)
         return !v->error;
     if (memcmp(h->volume_id, v->info.volume_id, ENCSAN_ID_BYTES) != 0)
         volume_fail(v, -EIO, "another disk answers where ours was");
-    else if (h->refusal == WIRE_REFUSED_GENERATION || h->overtaken || h->generation != v->generation)
+    else if (h->refusal == WIRE_REFUSED_GENERATION || h->overtaken ||
+             h->generation != v->generation)
         volume_fence(v);
     else if (h->refusal == WIRE_ACCEPTED && h->blocks < v->blocks)
         volume_fail(v, -EIO, "the target's disk has become smaller");
@@ -196,7 +197,8 @@ static bool agrees(void *opaque, const struct handshake *h, char *message)
     volume_lock(v);
     good = is_still_ours(v, h);
     if (good && wire_get64(h->boot_id.counter) < wire_get64(v->boot_id.counter)) {
-        snprintf(message, ENCSAN_MESSAGE_BYTES, "the target's state is older than what it said before");
+        snprintf(message, ENCSAN_MESSAGE_BYTES,
+                 "the target's state is older than what it said before");
         good = false;
     } else if (good && !is_same_boot(&h->boot_id, &v->boot_id)) {
         receipt_restarted(v, &h->boot_id);

@@ -56,5 +56,7 @@ void volume_fail(struct encsan *v, int error, const char *format, ...)
 void volume_fence(struct encsan *v)
 {
     v->fenced = true;
-    volume_fail(v, -EIO, "another mount has taken the disk over: nothing is written to it from here any more");
+    volume_fail(
+        v, -EIO,
+        "another mount has taken the disk over: nothing is written to it from here any more");
 }

@@ -17,6 +17,8 @@
 #include "key.h"
 #include "suite.h"
 
+#define SENSE_UNIT_ATTENTION 0x06 /* SPC-4 4.5.6 */
+#define ATTENTIONS_MAX 4
 #define EXCHANGE_US 10000000 /* a target that lives has answered by then, or TCP has given it up */
 
 struct exchange { /* commands that leave back to back */
@@ -207,6 +209,11 @@ static int accept_welcome(const struct wire_welcome *welcome, const struct hands
     return 0;
 }
 
+static bool is_attention(const struct slot *slot)
+{
+    return slot->status == SLOT_CHECK && slot->sense_key == SENSE_UNIT_ATTENTION;
+}
+
 static int exchange_messages(struct session *session, struct slots *slots, struct noise *noise,
                              const struct handshake_request *request, struct handshake *result,
                              char *message)
@@ -229,6 +236,9 @@ static int exchange_messages(struct session *session, struct slots *slots, struc
     if (noise_write(noise, (const uint8_t *)&hello, sizeof hello, out->data) < 0)
         return fail(message, "the handshake cannot be made: target_key= is no usable X25519 key");
     exchange(session, out, in, request->patience_us);
+    /* A UNIT ATTENTION, which a new session may find, keeps one command from being executed. */
+    for (int i = 0; i < ATTENTIONS_MAX && (is_attention(out) || is_attention(in)); i++)
+        exchange(session, out, in, request->patience_us);
     if (check_statuses(out, in, request, message) != 0)
         return -1;
     if (noise_read(noise, in->data, in->bytes, (uint8_t *)&welcome) < 0)

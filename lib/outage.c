@@ -21,13 +21,15 @@ void outage_begin(struct encsan *v)
 void outage_tell(struct encsan *v, const char *why)
 {
     if (!v->outage_told && !v->error && !v->ending)
-        volume_log(v, "the connection to the target is lost (%s): reads and writes wait for it", why);
+        volume_log(v, "the connection to the target is lost (%s): reads and writes wait for it",
+                   why);
     v->outage_told = true;
 }
 
 void outage_end(struct encsan *v)
 {
-    volume_log(v, "the target is there again after %.1f s", (double)(now_us() - v->outage_us) / 1e6);
+    volume_log(v, "the target is there again after %.1f s",
+               (double)(now_us() - v->outage_us) / 1e6);
     v->outage_us = 0;
 }
 
@@ -43,8 +45,10 @@ void outage_tick(struct encsan *v)
     if (!outage_has_limit(v) || now_us() - v->outage_us < limit_us)
         return;
     if (!v->outage_expired)
-        volume_log(v, "the target has been away for %u s (timeout=): reads and writes fail until it is back",
-                   v->options.timeout_s);
+        volume_log(
+            v,
+            "the target has been away for %u s (timeout=): reads and writes fail until it is back",
+            v->options.timeout_s);
     v->outage_expired = true;
     volume_fail_waiting(v, -EIO);
 }

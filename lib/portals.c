@@ -79,7 +79,8 @@ struct portals *portals_new(const char *url, char *message, size_t size)
     pthread_mutex_init(&p->lock, NULL);
     if (parse(p) == 0)
         return p;
-    snprintf(message, size, "%s: not of the form iscsi://HOST[:PORT][,HOST[:PORT]...]/IQN/LUN", url);
+    snprintf(message, size, "%s: not of the form iscsi://HOST[:PORT][,HOST[:PORT]...]/IQN/LUN",
+             url);
     portals_free(p);
     return NULL;
 }
@@ -129,7 +130,8 @@ static void add(struct addresses *addresses, const struct addrinfo *found)
         getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
-    bytes = snprintf(out, PORTAL_BYTES, found->ai_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    bytes =
+        snprintf(out, PORTAL_BYTES, found->ai_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
     if (bytes < PORTAL_BYTES)
         addresses->count++;
 }

@@ -61,7 +61,7 @@ struct flow {
     bool ended;       /* its source has */
 };
 
-struct line { /* a connection */
+struct line {  /* a connection */
     int fd[2]; /* [UP]: what reads go up from, the client's; [DOWN]: the target's; -1: unused */
     struct flow flow[2];
     int64_t reset_after; /* bytes to the target; negative: never */
@@ -425,7 +425,7 @@ static void fill_polls(struct pollfd *polls)
 
             if (is_open(l) && !in->ended && in->queued < QUEUE_BYTES_MAX)
                 events |= POLLIN;
-            if (is_open(l) && may_give(out, (enum way)!way))
+            if (is_open(l) && may_give(out, (enum way) !way))
                 events |= POLLOUT;
             polls[POLL_LINES + 2 * i + (unsigned)way] =
                 (struct pollfd){events ? l->fd[way] : -1, events, 0};
@@ -486,8 +486,8 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    proxy.own = proxy.target = (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    proxy.own = proxy.target =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     proxy.target.sin_port = htons((uint16_t)atoi(argv[1]));
     for (unsigned i = 0; i < LINES_MAX; i++)
         proxy.lines[i].fd[UP] = proxy.lines[i].fd[DOWN] = -1;

@@ -50,7 +50,9 @@ static void write_some(struct writer *w, GRand *r, uint8_t *buf)
     unsigned flags = blocks <= 32 && g_rand_int_range(r, 0, 50) == 0 ? ENCSAN_AFTER_ALL : 0;
 
     fill(buf, blocks * BLOCK, g_rand_int(r));
-    g_assert_cmpint(encsan_write(w->volume, buf, blocks * BLOCK, (w->first_block + block) * BLOCK, flags), ==, 0);
+    g_assert_cmpint(
+        encsan_write(w->volume, buf, blocks * BLOCK, (w->first_block + block) * BLOCK, flags), ==,
+        0);
     memcpy(w->model + block * BLOCK, buf, blocks * BLOCK);
 }
 
@@ -73,7 +75,8 @@ static gpointer writer_thread(gpointer data)
 }
 
 /* The target dies when so and so much is done: each time something new is lost. */
-static void kill_now_and_then(struct target *t, unsigned writes, unsigned kills, const atomic_uint *left)
+static void kill_now_and_then(struct target *t, unsigned writes, unsigned kills,
+                              const atomic_uint *left)
 {
     for (unsigned i = 1; i <= kills; i++) {
         while (*left > writes - (uint64_t)writes * i / (kills + 1))
@@ -110,8 +113,12 @@ static void run(unsigned writes, unsigned kills)
     struct encsan *v = open_volume(&o);
     line_tell(&line, random);
     for (unsigned i = 0; i < WRITERS; i++) {
-        writers[i] = (struct writer){v, i * PART_BLOCKS, seed + i, writes / WRITERS,
-                                     g_malloc0((size_t)PART_BLOCKS * BLOCK), &left};
+        writers[i] = (struct writer){v,
+                                     i * PART_BLOCKS,
+                                     seed + i,
+                                     writes / WRITERS,
+                                     g_malloc0((size_t)PART_BLOCKS * BLOCK),
+                                     &left};
         threads[i] = g_thread_new("writer", writer_thread, &writers[i]);
     }
     kill_now_and_then(&t, writes, kills, &left);
@@ -121,11 +128,12 @@ static void run(unsigned writes, unsigned kills)
     encsan_get_stats(v, &stats);
     g_assert_cmpint(encsan_close(v), ==, 0);
     for (unsigned i = 0; i < WRITERS; i++) {
-        assert_on_disk(&t, writers[i].model, (size_t)PART_BLOCKS * BLOCK, i * (size_t)PART_BLOCKS * BLOCK);
+        assert_on_disk(&t, writers[i].model, (size_t)PART_BLOCKS * BLOCK,
+                       i * (size_t)PART_BLOCKS * BLOCK);
         g_free(writers[i].model);
     }
-    printf("%u writes, %u kills, %" G_GUINT64_FORMAT " sent again: every byte is right\n",
-           writes, kills, stats.retries);
+    printf("%u writes, %u kills, %" G_GUINT64_FORMAT " sent again: every byte is right\n", writes,
+           kills, stats.retries);
     line_stop(&line);
     target_stop(&t);
 }

@@ -44,7 +44,9 @@ static void test_target_returns(void)
     encsan_get_stats(v, &stats);
     g_assert_cmpuint(stats.outage_us, ==, 0);
     g_assert_cmpint(encsan_close(v), ==, 0);
-    g_assert_true(g_pattern_match_simple("*the connection to the target is lost*\n*the target was restarted*\n*there again*\n", log->str));
+    g_assert_true(g_pattern_match_simple(
+        "*the connection to the target is lost*\n*the target was restarted*\n*there again*\n",
+        log->str));
     g_string_free(log, TRUE);
     target_stop(&t);
 }
@@ -65,7 +67,8 @@ static void test_timeout(void)
     g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0); /* the cache has room for it */
     g_assert_cmpint(encsan_flush(v), ==, -EIO);
     g_assert_cmpint(encsan_read(v, buf, BLOCK, BLOCK), ==, -EIO);
-    g_assert_true(g_pattern_match_simple("*the connection to the target is lost*\n*timeout=*\n", log->str));
+    g_assert_true(
+        g_pattern_match_simple("*the connection to the target is lost*\n*timeout=*\n", log->str));
     g_assert_cmpint(encsan_error(v), ==, 0);
     target_run(&t); /* and what was written is not lost */
     while (encsan_flush(v) != 0)
@@ -140,7 +143,8 @@ static void test_portals(void)
 
     target_start(&t);
     struct encsan_options o = options_for(&t);
-    g_autofree char *url = g_strdup_printf("iscsi://127.0.0.1:1,localhost:%s", strchr(t.url + strlen("iscsi://"), ':') + 1);
+    g_autofree char *url = g_strdup_printf("iscsi://127.0.0.1:1,localhost:%s",
+                                           strchr(t.url + strlen("iscsi://"), ':') + 1);
     o.url = url;
     struct encsan *v = open_volume(&o);
     g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0);
