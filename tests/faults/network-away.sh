@@ -70,7 +70,7 @@ kill -USR1 $patient
 rm "$M/removed" &
 RM=$!
 
-sleep "${SECONDS_AWAY:-8}"
+sleep "${SECONDS_AWAY:-4}"
 ip link set lo up
 wait $CP || fail "cp: $(cat "$T/cp.err")"
 wait $patient || fail "a signal that it handles ended its fsync"

@@ -282,6 +282,7 @@ struct actor {
     struct encsan *volume;
     uint64_t first_block;
     uint32_t seed;
+    int ops;
     uint8_t *model;
     atomic_uint *working; /* actors that are not done */
 };
@@ -342,7 +343,7 @@ static gpointer actor_thread(gpointer data)
     GRand *r = g_rand_new_with_seed(a->seed);
     g_autofree uint8_t *buf = g_malloc(128 * BLOCK);
 
-    for (int i = 0; i < MODEL_OPS; i++)
+    for (int i = 0; i < a->ops; i++)
         if (i % 16 == 15)
             act_as_stream(a, r, buf);
         else
@@ -356,7 +357,7 @@ static gpointer actor_thread(gpointer data)
 
 #define FAULT_SESSIONS 4
 #define FAULT_EVERY_US 20000
-#define FAULTS_MAX 8
+#define FAULTS_MAX 6
 
 enum fault {
     FAULT_NONE,
@@ -432,6 +433,7 @@ static void test_model(gconstpointer fault)
     struct encsan *v = open_volume(&o);
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         actors[i] = (struct actor){v, i * MODEL_BLOCKS, g_test_rand_int() & 0x7fffffff,
+                                   fault ? MODEL_OPS / 2 : MODEL_OPS,
                                    g_malloc0(MODEL_BLOCKS * BLOCK), &working};
         g_test_message("seed %u", actors[i].seed);
         threads[i] = g_thread_new("actor", actor_thread, &actors[i]);
