@@ -211,8 +211,12 @@ static bool agrees(void *opaque, const struct handshake *h, char *message)
     return good;
 }
 
+/* Lock held. While others carry the traffic, which may be what makes the way
+ * slow, there is time; else a SYN that was lost in an outage must not be waited for. */
 static uint64_t connect_limit(const struct nexus *n)
 {
+    if (n->volume->live_sessions > 0)
+        return PATIENT_US;
     if (n->number == 0 && n->attempts % PATIENT_EVERY == PATIENT_EVERY - 1)
         return PATIENT_US;
     return CONNECT_US + (uint64_t)CONNECT_ROUND_TRIPS * n->volume->rtt_min_us;
