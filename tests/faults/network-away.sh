@@ -65,7 +65,10 @@ dies INT cp "$T/data" "$M/more"
 # a signal that does not end it changes nothing
 dd if="$T/data" of="$M/more" bs=4K count=1 conv=notrunc,fsync status=none 2>/dev/null & # it handles SIGUSR1
 patient=$!
-until_true 30 sleeps $patient
+handles_usr1() {
+    grep -qs '^SigCgt:.*[2367abef]..$' "/proc/$patient/status"
+}
+until_true 30 handles_usr1 && until_true 30 sleeps $patient || fail "dd does not wait"
 kill -USR1 $patient
 rm "$M/removed" &
 RM=$!

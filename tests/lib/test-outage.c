@@ -67,8 +67,6 @@ static void test_timeout(void)
     g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0); /* the cache has room for it */
     g_assert_cmpint(encsan_flush(v), ==, -EIO);
     g_assert_cmpint(encsan_read(v, buf, BLOCK, BLOCK), ==, -EIO);
-    g_assert_true(
-        g_pattern_match_simple("*the connection to the target is lost*\n*timeout=*\n", log->str));
     g_assert_cmpint(encsan_error(v), ==, 0);
     target_run(&t); /* and what was written is not lost */
     while (encsan_flush(v) != 0)
@@ -77,6 +75,8 @@ static void test_timeout(void)
     target_end(&t, SIGKILL);
     g_assert_cmpint(encsan_write(v, buf, BLOCK, BLOCK, 0), ==, 0);
     g_assert_cmpint(encsan_close(v), ==, -EIO);
+    g_assert_true(
+        g_pattern_match_simple("*the connection to the target is lost*\n*timeout=*", log->str));
     g_string_free(log, TRUE);
     target_stop(&t);
 }
@@ -118,7 +118,10 @@ static void test_steal(void)
     for (unsigned i = 1; i < 4; i++) {
         struct encsan *thief = open_volume(&o);
 
-        g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, 0);
+        int error = encsan_write(v, buf, BLOCK, 0, 0);
+
+        /* a session that was just being opened may have heard of it already */
+        g_assert_true(error == 0 || error == -EROFS);
         g_assert_cmpint(encsan_flush(v), ==, -EIO);
         g_assert_cmpint(encsan_write(v, buf, BLOCK, 0, 0), ==, -EROFS);
         encsan_get_stats(v, &stats);
