@@ -232,17 +232,24 @@ void actor_xattr(struct actor *actor, struct edge edge, unsigned which, size_t l
     keep(actor, op);
 }
 
+/* The bytes of this operation, which is the next one. */
+static void write_op(struct actor *actor, const struct op *op, int fd)
+{
+    g_autofree char *bytes = g_malloc(op->length);
+
+    op_fill(actor->world->stream, index_of_next(actor), op->offset, bytes, op->length);
+    errno = ENOSPC; /* the reason, where it is a short write */
+    must(pwrite(fd, bytes, op->length, (off_t)op->offset) == (ssize_t)op->length, actor, "write");
+}
+
 void actor_write(struct actor *actor, struct edge edge, uint64_t offset, size_t length)
 {
     struct op op = {now(actor), .kind = OP_WRITE, .ino = edge.ino};
-    g_autofree char *bytes = g_malloc(length);
     int fd = open_file(actor, edge);
 
     op.offset = offset;
     op.length = length;
-    op_fill(actor->world->stream, index_of_next(actor), offset, bytes, length);
-    errno = ENOSPC; /* the reason, where it is a short write */
-    must(pwrite(fd, bytes, length, (off_t)offset) == (ssize_t)length, actor, "write");
+    write_op(actor, &op, fd);
     must(close(fd) == 0, actor, "close");
     keep(actor, op);
 }
@@ -292,13 +299,13 @@ void actor_hold(struct actor *actor, struct edge edge)
 {
     must(actor->held_fd < 0 || close(actor->held_fd) == 0, actor, "close");
     actor->held_fd = open_file(actor, edge);
+    actor->held_ino = edge.ino;
 }
 
 void actor_write_held(struct actor *actor, size_t length)
 {
-    g_autofree char *bytes = g_malloc(length);
+    struct op op = {now(actor), .kind = OP_WRITE, .ino = actor->held_ino, .length = length};
 
-    op_fill(actor->world->stream, G_MAXUINT, 0, bytes, length);
-    errno = ENOSPC; /* the reason, where it is a short write */
-    must(pwrite(actor->held_fd, bytes, length, 0) == (ssize_t)length, actor, "write");
+    write_op(actor, &op, actor->held_fd);
+    keep(actor, op);
 }

@@ -18,6 +18,7 @@ struct actor {
     unsigned next_name;
     int disk_log; /* whose length is the time */
     int held_fd;  /* of a file that was unlinked while it is open; -1 */
+    uint32_t held_ino;
 };
 
 struct folder { /* a directory to work in */
@@ -47,8 +48,8 @@ void actor_punch(struct actor *actor, struct edge edge, uint64_t offset, uint64_
 void actor_fsync(struct actor *actor, struct edge edge);
 void actor_fsync_folder(struct actor *actor, struct folder dir);
 
-/* Keeps it open, instead of what was held before, and writes to it: what has no
- * name any more, nobody sees, but it takes blocks. */
+/* Keeps it open, instead of what was held before, and writes to it, whether or not
+ * it still has a name: after a crash it may have it again. */
 void actor_hold(struct actor *actor, struct edge edge);
 void actor_write_held(struct actor *actor, size_t length);
 

@@ -136,8 +136,7 @@ static void do_unlink(struct actor *actor)
     }
     actor_hold(actor, edge);
     actor_unlink(actor, edge);
-    if (!world_node(actor->world, edge.ino)) /* that was its last name */
-        actor_write_held(actor, pick_length(actor));
+    actor_write_held(actor, pick_length(actor));
 }
 
 static void do_create(struct actor *actor)
