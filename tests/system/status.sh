@@ -29,7 +29,7 @@ confirmed() {
     [ "$(value staged_bytes)" = 0 ] && [ "$(value retained_bytes)" = 0 ]
 }
 sync "$M/file"
-until_true 10 confirmed || fail "still: $(cat "$T/json")"
+until_true 30 confirmed || fail "still: $(cat "$T/json")"
 say "for people"
 "$ENCSAN" status "$M" >"$T/text"
 grep -q '^written  *[0-9.]* MiB$' "$T/text" || fail "no line for what was written: $(cat "$T/text")"
@@ -39,11 +39,13 @@ mnt sessions=5
 sessions_up() {
     [ "$(value sessions)" = 5 ] && [ "$(value sessions_wanted)" = 5 ]
 }
-until_true 10 sessions_up || fail "sessions: $(cat "$T/json")"
-cp "$T/data" "$M/again"
-sync "$M/again"
-[ "$(ss -tinH "dst 127.0.0.1:$PORT" | grep -o 'bytes_sent:[0-9]*' | awk -F: '$2 > 100000' | wc -l)" -ge 2 ] ||
-    fail "the data took one session: $(ss -tinH "dst 127.0.0.1:$PORT")"
+until_true 30 sessions_up || fail "sessions: $(cat "$T/json")"
+several_carried() { # where each segment is answered before the next is sealed, one session is enough
+    cp "$T/data" "$M/again"
+    sync "$M/again"
+    [ "$(ss -tinH "dst 127.0.0.1:$PORT" | grep -o 'bytes_sent:[0-9]*' | awk -F: '$2 > 100000' | wc -l)" -ge 2 ]
+}
+until_true 2 several_carried || fail "the data took one session: $(ss -tinH "dst 127.0.0.1:$PORT")"
 umnt
 mnt sessions=1
 cmp "$T/data" "$M/again" || fail "what was written over several sessions"
