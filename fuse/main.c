@@ -401,10 +401,11 @@ int main(int argc, char *argv[])
      * write. Not everybody may: then it is as with any FUSE file system. */
     prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 
-    /* Buffers of requests come and go: their memory stays ours, since giving it
-     * back and touching it anew costs more than the data's own way. */
-    mallopt(M_MMAP_THRESHOLD, 4 << 20);
-    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+    /* Buffers of reads come and go: their memory stays ours, since giving it
+     * back and touching it anew costs more than the data's own way. Those of
+     * libfuse's threads (1 MiB and a page) go with their threads. */
+    mallopt(M_MMAP_THRESHOLD, (1 << 20) + 2048);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
     mallopt(M_ARENA_MAX, 2);
 
     if (set_up(&mount)) {

@@ -27,7 +27,7 @@
 #include "journal.h"
 
 #define FOREVER_S 1e9
-#define MAX_WRITE_BYTES (1u << 20)
+#define MAX_WRITE_BYTES (256u << 10) /* as fast as 1 MiB, and each writer's thread keeps so much */
 #define MAX_BACKGROUND 64
 #define READDIR_BYTES_MAX (128u << 10)
 
