@@ -20,14 +20,25 @@ static void fail_all(struct encsan *v, struct request_list *list, int error)
     }
 }
 
-void volume_fail_waiting(struct encsan *v, int error)
+static void fail_writes(struct encsan *v, int error)
 {
-    struct request *r;
-
     fail_all(v, &v->parked, error);
     fail_all(v, &v->parked_urgent, error);
     fail_all(v, &v->flushes, error);
     fail_all(v, &v->leaving, error);
+}
+
+void volume_fail_writes(struct encsan *v)
+{
+    v->write_error = -EIO;
+    fail_writes(v, v->write_error);
+}
+
+void volume_fail_waiting(struct encsan *v, int error)
+{
+    struct request *r;
+
+    fail_writes(v, error);
     read_fail_lost(v, error);
     while ((r = TAILQ_FIRST(&v->reads_queued))) {
         TAILQ_REMOVE(&v->reads_queued, r, queue);

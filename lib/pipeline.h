@@ -205,7 +205,8 @@ struct encsan {
     pthread_cond_t sessions_changed;
     bool ending;  /* no request will come any more */
     bool closing; /* and nothing is on its way */
-    int error; /* -errno, for ever */
+    int error;       /* -errno, for ever */
+    int write_error; /* the same, but reads go on: the target could not write */
     bool fenced; /* the error is that another mount has the lease */
 
     uint32_t *free_pages;
@@ -271,6 +272,8 @@ struct encsan {
 void volume_lock(struct encsan *v);
 void volume_unlock(struct encsan *v); /* and calls `done` of what is finished */
 void volume_log(struct encsan *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The target cannot write: reads go on, everything else ends with -EIO. */
+void volume_fail_writes(struct encsan *v);
 void volume_finish(struct encsan *v, struct request *r, int error);
 
 /* ---- fail.c ---- (lock held) */

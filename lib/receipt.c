@@ -156,6 +156,15 @@ void receipt_restarted(struct encsan *v, const struct wire_boot_id *boot_id)
     forget_boot(v, boot_id);
 }
 
+static void fail_flushes(struct encsan *v)
+{
+    if (v->write_error)
+        return;
+    volume_log(v, "the target's disk failed to flush %u times in a row: nothing is written any more",
+               v->boot_rounds);
+    volume_fail_writes(v);
+}
+
 /* False: the receipt is older than another one, or nothing that follows may be
  * believed. A boot id that changes without a new session is a flush that failed. */
 static bool check_boot_id(struct encsan *v, const struct wire_receipt *receipt)
@@ -174,7 +183,7 @@ static bool check_boot_id(struct encsan *v, const struct wire_receipt *receipt)
     forget_boot(v, &receipt->boot_id);
     v->told_boot_id = receipt->boot_id;
     if (++v->boot_rounds >= ATTEMPTS_MAX)
-        volume_fail(v, -EIO, "the target's disk failed to flush %u times in a row", v->boot_rounds);
+        fail_flushes(v);
     return true;
 }
 
@@ -192,9 +201,11 @@ static void check_failed(struct encsan *v, const struct wire_receipt *receipt)
                            : "the target could not write to its disk (sense %X/%02X/%02X)",
                    receipt->failed_sense_key, receipt->failed_asc, receipt->failed_ascq);
     }
-    if (++v->failures >= ATTEMPTS_MAX && !full)
-        volume_fail(v, -EIO, "the target cannot write to its disk (sense %X/%02X/%02X)",
-                    receipt->failed_sense_key, receipt->failed_asc, receipt->failed_ascq);
+    if (++v->failures < ATTEMPTS_MAX || full || v->write_error)
+        return;
+    volume_log(v, "the target cannot write to its disk (sense %X/%02X/%02X): nothing is written any more",
+               receipt->failed_sense_key, receipt->failed_asc, receipt->failed_ascq);
+    volume_fail_writes(v);
 }
 
 static void apply(struct encsan *v, const struct sync *sync, const struct wire_receipt *receipt)

@@ -336,18 +336,30 @@ int encsan_error(struct encsan *v)
     int error;
 
     volume_lock(v);
-    error = v->error;
+    error = v->error ? v->error : v->write_error;
     volume_unlock(v);
     return error;
 }
 
 /* ---- requests ---- */
 
+/* Once the target could not write, only a journal's last words are sent. */
+static int check_writing(const struct encsan *v, const struct request *r)
+{
+    bool last_words = r->kind == REQUEST_WRITE && r->flags == ENCSAN_URGENT;
+
+    return last_words || r->kind == REQUEST_LEAVE ? 0 : v->write_error;
+}
+
 static int check_request(const struct encsan *v, const struct request *r, uint64_t count,
                          uint64_t offset)
 {
+    int error = v->error;
+
+    if (!error && r->kind != REQUEST_READ)
+        error = check_writing(v, r);
     if (r->kind == REQUEST_FLUSH)
-        return v->error;
+        return error;
     if (count % ENCSAN_BLOCK_BYTES || offset % ENCSAN_BLOCK_BYTES || r->lba > v->blocks ||
         r->blocks > v->blocks - r->lba)
         return -EINVAL;
@@ -355,7 +367,7 @@ static int check_request(const struct encsan *v, const struct request *r, uint64
         return -EROFS;
     if (r->flags & ENCSAN_AFTER_ALL && r->blocks > v->segment_blocks)
         return -EINVAL;
-    return v->error;
+    return error;
 }
 
 /* Behind those that wait already, so that none starves; but small writes have memory of their own. */

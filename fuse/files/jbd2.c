@@ -413,19 +413,24 @@ int jbd2_write(struct jbd2 *log, uint64_t tid, const GArray *revoked, const GPtr
 
 /* ---- the journal's superblock ---- */
 
-static int write_super(struct jbd2 *log, uint64_t tid, uint64_t start)
+static int write_super(struct jbd2 *log)
 {
     struct superblock *super = &log->super;
     uint64_t run;
 
-    super->sequence = GUINT32_TO_BE((uint32_t)tid);
-    super->start = GUINT32_TO_BE((uint32_t)start);
     super->checksum = 0;
     super->checksum = GUINT32_TO_BE(crc(~0u, super, sizeof *super));
     memset(log->chunk, 0, BLOCK);
     memcpy(log->chunk, super, sizeof *super);
     return encsan_write(log->volume, log->chunk, BLOCK, locate(log, 0, &run) * BLOCK,
                         ENCSAN_URGENT);
+}
+
+static int write_start(struct jbd2 *log, uint64_t tid, uint64_t start)
+{
+    log->super.sequence = GUINT32_TO_BE((uint32_t)tid);
+    log->super.start = GUINT32_TO_BE((uint32_t)start);
+    return write_super(log);
 }
 
 /* How many transactions are older. */
@@ -446,7 +451,7 @@ int jbd2_write_tail(struct jbd2 *log, uint64_t tid)
 
     if (n < log->transactions->len)
         start = g_array_index(log->transactions, struct extent, n).start;
-    return write_super(log, tid, start);
+    return write_start(log, tid, start);
 }
 
 void jbd2_emptied(struct jbd2 *log, uint64_t tid)
@@ -461,5 +466,15 @@ void jbd2_emptied(struct jbd2 *log, uint64_t tid)
 
 int jbd2_write_closed(struct jbd2 *log, uint64_t tid)
 {
-    return write_super(log, tid, 0);
+    return write_start(log, tid, 0);
+}
+
+int jbd2_write_abort(struct jbd2 *log)
+{
+    uint64_t run, at = locate(log, 0, &run) * BLOCK;
+    int error;
+
+    log->super.error = (guint32)GINT32_TO_BE(-EIO);
+    error = write_super(log);
+    return error ? error : encsan_leave(log->volume, BLOCK, at);
 }

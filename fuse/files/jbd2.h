@@ -46,4 +46,8 @@ void jbd2_emptied(struct jbd2 *log, uint64_t tid);
 /* The same, and says that there is nothing to recover: the file system closes. */
 int jbd2_write_closed(struct jbd2 *log, uint64_t tid);
 
+/* Says in the journal's superblock, as the kernel would, that the journal was aborted: the
+ * next e2fsck checks everything. Sent; whether it arrives nobody knows. 0 or -errno. */
+int jbd2_write_abort(struct jbd2 *log);
+
 #endif

@@ -77,6 +77,7 @@ struct journal {
     pthread_t thread;
     pthread_cond_t wake; /* for the thread */
     bool kicked, stopping;
+    bool aborted; /* commit_lock */
 
     uint8_t *chunk; /* JOINED blocks; home_lock */
 };
@@ -495,6 +496,16 @@ static void commit_and_checkpoint(struct journal *j)
         fs_failed(j->fs, error);
 }
 
+/* What is not in the log now never will be. That is said there, if it still can be. */
+static void abort_journal(struct journal *j)
+{
+    pthread_mutex_lock(&j->commit_lock);
+    if (!j->aborted)
+        jbd2_write_abort(j->log);
+    j->aborted = true;
+    pthread_mutex_unlock(&j->commit_lock);
+}
+
 static bool is_something_running(struct journal *j)
 {
     return bufcache_running(j->fs->cache) > 0 || !g_queue_is_empty(&j->fs->unordered);
@@ -504,6 +515,7 @@ static void *commit_now_and_then(void *opaque)
 {
     struct journal *j = opaque;
     struct timespec when;
+    int error;
 
     pthread_mutex_lock(&j->fs->lock);
     while (!j->stopping) {
@@ -513,10 +525,14 @@ static void *commit_now_and_then(void *opaque)
                pthread_cond_timedwait(&j->wake, &j->fs->lock, &when) != ETIMEDOUT)
             ;
         j->kicked = false;
-        if (j->stopping || j->fs->error || !is_something_running(j))
+        if (j->stopping || (!j->fs->error && !is_something_running(j)))
             continue;
+        error = j->fs->error;
         pthread_mutex_unlock(&j->fs->lock);
-        commit_and_checkpoint(j);
+        if (error)
+            abort_journal(j);
+        else
+            commit_and_checkpoint(j);
         pthread_mutex_lock(&j->fs->lock);
     }
     pthread_mutex_unlock(&j->fs->lock);
@@ -652,8 +668,10 @@ int journal_close(struct journal *j)
 
     stop_thread(j);
     error = end(j);
-    if (error)
+    if (error) {
         fs_failed(j->fs, error);
+        abort_journal(j);
+    }
     free_journal(j);
     return error;
 }
