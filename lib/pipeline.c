@@ -149,6 +149,19 @@ static void answered(struct encsan *v, struct segment *s, const struct slot *slo
     }
 }
 
+/* On a slow line a whole segment takes long: an fsync, or a small read, would
+ * stand behind several of them. */
+static void choose_write_blocks(struct encsan *v)
+{
+    double blocks = v->write_pace.rate * WRITE_LASTS_S / ENCSAN_BLOCK_BYTES;
+
+    if (v->write_pace.fixed || !v->write_pace.filled)
+        return;
+    v->write_blocks = v->segment_blocks;
+    if (blocks < (double)v->segment_blocks && v->segment_blocks > WRITE_BLOCKS_MIN)
+        v->write_blocks = blocks > WRITE_BLOCKS_MIN ? (uint64_t)blocks : WRITE_BLOCKS_MIN;
+}
+
 static void answer_job(struct job *job)
 {
     struct segment *s = (struct segment *)((char *)job - offsetof(struct segment, job));
@@ -157,10 +170,12 @@ static void answer_job(struct job *job)
 
     volume_lock(v);
     give_slot(v, s);
-    if (slot->status == SLOT_GOOD && s->blocks == v->segment_blocks && s->operation == WIRE_OP_WRITE) {
+    if (slot->status == SLOT_GOOD && s->blocks == v->write_blocks && s->operation == WIRE_OP_WRITE) {
         struct model line = pipeline_model(v);
 
+        line.segment_bytes = (double)(v->write_blocks * ENCSAN_BLOCK_BYTES);
         pace_answered(&v->write_pace, &line, now_us() - s->sent_us, now_us());
+        choose_write_blocks(v);
     }
     answered(v, s, slot);
     pipeline_pump(v);
@@ -283,6 +298,26 @@ static bool must_wait(const struct encsan *v, const struct segment *s)
     return s->urgent ? is_urgent_held(v) : TAILQ_FIRST(&v->by_age) != s;
 }
 
+/* Only the first blocks of a READY segment are sent; the rest is a segment that follows. */
+static void split(struct encsan *v, struct segment_list *list, struct segment *s)
+{
+    struct segment *rest;
+
+    if (s->urgent || s->barrier || s->operation != WIRE_OP_WRITE || s->blocks <= v->write_blocks)
+        return;
+    rest = segment_take(v, s->operation, s->lba + v->write_blocks);
+    if (!rest)
+        return;
+    rest->state = s->state;
+    rest->age = s->age;
+    rest->blocks = s->blocks - v->write_blocks;
+    memcpy(rest->page, s->page + v->write_blocks, rest->blocks * sizeof rest->page[0]);
+    s->blocks = v->write_blocks;
+    RB_INSERT(segment_tree, &v->staged, rest);
+    TAILQ_INSERT_AFTER(&v->by_age, s, rest, order);
+    TAILQ_INSERT_AFTER(list, s, rest, queue);
+}
+
 /* The next segment of the list that may have an ordinal; NULL: none now. */
 static struct segment *next_ready(struct encsan *v, struct segment_list *list)
 {
@@ -293,6 +328,7 @@ static struct segment *next_ready(struct encsan *v, struct segment_list *list)
             receipt_want(v, v->ordinal);
             return NULL;
         }
+        split(v, list, s);
         older = segment_overlap(&v->retained, s->lba, s->blocks);
         if (!older)
             return must_wait(v, s) ? NULL : s;

@@ -56,6 +56,8 @@
 #define SMALL_BLOCKS 16             /* a small write */
 #define START_SEGMENTS 4 /* a session: about what TCP sends in its second round trip */
 #define ATTEMPTS_MAX 3
+#define WRITE_BLOCKS_MIN 4     /* of a segment on a slow line */
+#define WRITE_LASTS_S 0.006 /* there: what is urgent waits for whole segments */
 
 enum segment_state {
     SEGMENT_FREE,
@@ -231,6 +233,7 @@ struct encsan {
     struct slot *free_slots[SLOTS_MAX];
     unsigned free_slot_count;
     struct pace write_pace;
+    uint64_t write_blocks; /* of a segment that is sent: fewer on a slow line */
     unsigned in_flight; /* segments SEALING or IN_FLIGHT */
     uint64_t sealed_bytes, opened_bytes;
     uint64_t ordinal, durable;
@@ -305,6 +308,8 @@ void stage_ready(struct encsan *v, struct segment *s);
 /* What is staged there leaves before everything else. */
 void stage_urgent(struct encsan *v, uint64_t lba, uint64_t blocks);
 struct segment *segment_overlap(struct segment_tree *tree, uint64_t lba, uint64_t blocks);
+/* One that is free, for new data, on no list and in no tree yet; NULL: none is. */
+struct segment *segment_take(struct encsan *v, enum wire_operation operation, uint64_t lba);
 void segment_free(struct encsan *v, struct segment *s);
 static inline uint8_t *page_at(struct encsan *v, uint32_t page)
 {

@@ -29,7 +29,7 @@ struct segment *segment_overlap(struct segment_tree *tree, uint64_t lba, uint64_
     return next && next->lba < lba + blocks ? next : NULL;
 }
 
-static struct segment *segment_new(struct encsan *v, enum wire_operation operation, uint64_t lba)
+struct segment *segment_take(struct encsan *v, enum wire_operation operation, uint64_t lba)
 {
     struct segment *s = TAILQ_FIRST(&v->free_segments);
 
@@ -40,11 +40,20 @@ static struct segment *segment_new(struct encsan *v, enum wire_operation operati
     s->barrier = s->urgent = s->receipted = false;
     s->lba = lba;
     s->blocks = 0;
-    s->age = ++v->age;
     s->staged_us = now_us();
     s->ordinal = s->after = 0;
     s->attempts = 0;
     s->slot = NULL;
+    return s;
+}
+
+static struct segment *segment_new(struct encsan *v, enum wire_operation operation, uint64_t lba)
+{
+    struct segment *s = segment_take(v, operation, lba);
+
+    if (!s)
+        return NULL;
+    s->age = ++v->age;
     s->state = SEGMENT_FILLING;
     RB_INSERT(segment_tree, &v->staged, s);
     TAILQ_INSERT_TAIL(&v->by_age, s, order);

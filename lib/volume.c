@@ -186,7 +186,7 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
 
     v->log = o->log;
     v->log_opaque = o->opaque;
-    v->segment_blocks = segment / ENCSAN_BLOCK_BYTES;
+    v->segment_blocks = v->write_blocks = segment / ENCSAN_BLOCK_BYTES;
     /* what each page may need of segments is a part of the cache */
     v->page_count = (uint32_t)(cache / (ENCSAN_BLOCK_BYTES + sizeof(struct segment)));
     v->info.read_only = o->read_only;
