@@ -22,31 +22,12 @@
 #include <string.h>
 #include <fuse_lowlevel.h>
 
-#include "../interrupt.h"
-
 #include "journal.h"
+#include "ops.h"
 
 #define FOREVER_S 1e9
 #define MAX_WRITE_BYTES (256u << 10) /* as fast as 1 MiB, and each writer's thread keeps so much */
 #define MAX_BACKGROUND 64
-#define READDIR_BYTES_MAX (128u << 10)
-
-struct ops_job { /* a request; strings and data are libfuse's, and there until it is answered or returns */
-    struct fs *fs;
-    fuse_req_t req;
-    struct interruptible interruptible;
-    fuse_ino_t ino, new_ino;
-    const char *name, *new_name;
-    const void *data;
-    size_t size;
-    off_t offset, length;
-    mode_t mode;
-    dev_t rdev;
-    uid_t uid;
-    gid_t gid;
-    unsigned flags;
-    struct stat attr;
-};
 
 /* Also by the volume's threads, which must not wait: not under fs->lock. */
 static void count_request(struct fs *fs, int change)
@@ -58,8 +39,8 @@ static void count_request(struct fs *fs, int change)
     pthread_mutex_unlock(&fs->counts_lock);
 }
 
-static void work(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct ops_job *job),
-                 struct ops_job job)
+void ops_work(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct ops_job *job),
+              struct ops_job job)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct fs *fs = fuse_req_userdata(req);
@@ -82,8 +63,7 @@ static ext2_ino_t ext4_ino(fuse_ino_t ino)
     return ino == FUSE_ROOT_ID ? EXT2_ROOT_INO : (ext2_ino_t)ino;
 }
 
-/* An inode that the kernel names is in the table, but for the root at first. */
-static int known(struct fs *fs, fuse_ino_t ino, struct inode **inode)
+int ops_known(struct fs *fs, fuse_ino_t ino, struct inode **inode)
 {
     *inode = inode_find(fs, ext4_ino(ino));
     if (*inode)
@@ -105,23 +85,21 @@ static int known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode)
         journal_admit(fs->journal);
         error = writable(fs);
     }
-    return error ? error : known(fs, ino, inode);
+    return error ? error : ops_known(fs, ino, inode);
 }
 
-/* Asked once for each request, before it is answered. False: its process is
- * being killed, and has its answer. */
-static bool may_reply(struct ops_job *job)
+bool ops_may_reply(struct ops_job *job)
 {
     return interrupts_leave(job->fs->interrupts, &job->interruptible);
 }
 
-static void reply_error(struct ops_job *job, int error)
+void ops_reply_error(struct ops_job *job, int error)
 {
-    if (may_reply(job))
+    if (ops_may_reply(job))
         fuse_reply_err(job->req, -error);
 }
 
-static void fill_entry(struct fs *fs, const struct inode *inode, struct fuse_entry_param *e)
+void ops_fill_entry(struct fs *fs, const struct inode *inode, struct fuse_entry_param *e)
 {
     memset(e, 0, sizeof *e);
     e->ino = inode->ino == EXT2_ROOT_INO ? FUSE_ROOT_ID : inode->ino;
@@ -135,7 +113,7 @@ static void reply_entry(struct ops_job *job, const struct fuse_entry_param *e)
 {
     struct inode *inode;
 
-    if (may_reply(job) && fuse_reply_entry(job->req, e) == 0)
+    if (ops_may_reply(job) && fuse_reply_entry(job->req, e) == 0)
         return;
     /* the kernel did not get it: its lookup is given back */
     pthread_mutex_lock(&job->fs->lock);
@@ -150,10 +128,10 @@ static void reply_made(struct fs *fs, struct ops_job *job, int error, struct ino
     struct fuse_entry_param e;
 
     if (!error)
-        fill_entry(fs, inode, &e);
+        ops_fill_entry(fs, inode, &e);
     pthread_mutex_unlock(&fs->lock);
     if (error)
-        reply_error(job, error);
+        ops_reply_error(job, error);
     else
         reply_entry(job, &e);
 }
@@ -168,14 +146,14 @@ static void run_lookup(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known(fs, job->ino, &dir);
+    error = ops_known(fs, job->ino, &dir);
     if (!error)
         error = dir_lookup(fs, dir, job->name, &ino);
     if (!error)
         error = inode_get(fs, ino, &inode);
     if (error == -ENOENT) {
         pthread_mutex_unlock(&fs->lock);
-        if (may_reply(job))
+        if (ops_may_reply(job))
             fuse_reply_entry(job->req, &negative);
         return;
     }
@@ -184,7 +162,7 @@ static void run_lookup(struct fs *fs, struct ops_job *job)
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    work(req, parent, run_lookup, (struct ops_job){.name = name});
+    ops_work(req, parent, run_lookup, (struct ops_job){.name = name});
 }
 
 static void count_forgets(struct fs *fs, int change)
@@ -261,8 +239,8 @@ static void reply_attr(struct fs *fs, struct ops_job *job, int error, const stru
         inode_stat(fs, inode, &st);
     pthread_mutex_unlock(&fs->lock);
     if (error)
-        reply_error(job, error);
-    else if (may_reply(job))
+        ops_reply_error(job, error);
+    else if (ops_may_reply(job))
         fuse_reply_attr(job->req, &st, FOREVER_S);
 }
 
@@ -272,13 +250,13 @@ static void run_getattr(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known(fs, job->ino, &inode);
+    error = ops_known(fs, job->ino, &inode);
     reply_attr(fs, job, error, inode);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    work(req, ino, run_getattr, (struct ops_job){0});
+    ops_work(req, ino, run_getattr, (struct ops_job){0});
 }
 
 static void run_setattr(struct fs *fs, struct ops_job *job)
@@ -302,7 +280,7 @@ static void run_setattr(struct fs *fs, struct ops_job *job)
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                        struct fuse_file_info *fi)
 {
-    work(req, ino, run_setattr, (struct ops_job){.attr = *attr, .flags = (unsigned)to_set});
+    ops_work(req, ino, run_setattr, (struct ops_job){.attr = *attr, .flags = (unsigned)to_set});
 }
 
 static void run_statfs(struct fs *fs, struct ops_job *job)
@@ -311,14 +289,14 @@ static void run_statfs(struct fs *fs, struct ops_job *job)
     int error = fs_statfs(fs, &st);
 
     if (error)
-        reply_error(job, error);
-    else if (may_reply(job))
+        ops_reply_error(job, error);
+    else if (ops_may_reply(job))
         fuse_reply_statfs(job->req, &st);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-    work(req, ino, run_statfs, (struct ops_job){0});
+    ops_work(req, ino, run_statfs, (struct ops_job){0});
 }
 
 /* ---- names ---- */
@@ -359,19 +337,18 @@ static void run_create(struct fs *fs, struct ops_job *job)
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    work(req, parent, run_create,
-           (struct ops_job){.name = name, .mode = mode, .rdev = rdev});
+    ops_work(req, parent, run_create, (struct ops_job){.name = name, .mode = mode, .rdev = rdev});
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    work(req, parent, run_create, (struct ops_job){.name = name, .mode = S_IFDIR | mode});
+    ops_work(req, parent, run_create, (struct ops_job){.name = name, .mode = S_IFDIR | mode});
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    work(req, parent, run_create,
-           (struct ops_job){.name = name, .new_name = target, .mode = S_IFLNK | 0777});
+    ops_work(req, parent, run_create,
+             (struct ops_job){.name = name, .new_name = target, .mode = S_IFLNK | 0777});
 }
 
 static void run_create_open(struct fs *fs, struct ops_job *job)
@@ -384,13 +361,13 @@ static void run_create_open(struct fs *fs, struct ops_job *job)
     pthread_mutex_lock(&fs->lock);
     error = create(fs, job, &made);
     if (!error)
-        fill_entry(fs, made, &e);
+        ops_fill_entry(fs, made, &e);
     pthread_mutex_unlock(&fs->lock);
     if (error) {
-        reply_error(job, error);
+        ops_reply_error(job, error);
         return;
     }
-    if (may_reply(job) && fuse_reply_create(job->req, &e, &fi) == 0)
+    if (ops_may_reply(job) && fuse_reply_create(job->req, &e, &fi) == 0)
         return;
     pthread_mutex_lock(&fs->lock);
     inode_put(fs, made, 1);
@@ -400,8 +377,8 @@ static void run_create_open(struct fs *fs, struct ops_job *job)
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
 {
-    work(req, parent, run_create_open,
-           (struct ops_job){.name = name, .mode = S_IFREG | (mode & 07777)});
+    ops_work(req, parent, run_create_open,
+             (struct ops_job){.name = name, .mode = S_IFREG | (mode & 07777)});
 }
 
 static void run_link(struct fs *fs, struct ops_job *job)
@@ -412,7 +389,7 @@ static void run_link(struct fs *fs, struct ops_job *job)
     pthread_mutex_lock(&fs->lock);
     error = known_for_change(fs, job->ino, &inode);
     if (!error)
-        error = known(fs, job->new_ino, &dir);
+        error = ops_known(fs, job->new_ino, &dir);
     if (!error)
         error = dir_link(fs, inode, dir, job->name);
     if (!error)
@@ -422,7 +399,7 @@ static void run_link(struct fs *fs, struct ops_job *job)
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-    work(req, ino, run_link, (struct ops_job){.new_ino = parent, .name = name});
+    ops_work(req, ino, run_link, (struct ops_job){.new_ino = parent, .name = name});
 }
 
 static void remove_name(struct fs *fs, struct ops_job *job,
@@ -436,7 +413,7 @@ static void remove_name(struct fs *fs, struct ops_job *job,
     if (!error)
         error = remove(fs, dir, job->name);
     pthread_mutex_unlock(&fs->lock);
-    reply_error(job, error);
+    ops_reply_error(job, error);
 }
 
 static void run_unlink(struct fs *fs, struct ops_job *job)
@@ -451,12 +428,12 @@ static void run_rmdir(struct fs *fs, struct ops_job *job)
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    work(req, parent, run_unlink, (struct ops_job){.name = name});
+    ops_work(req, parent, run_unlink, (struct ops_job){.name = name});
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    work(req, parent, run_rmdir, (struct ops_job){.name = name});
+    ops_work(req, parent, run_rmdir, (struct ops_job){.name = name});
 }
 
 /* A file that takes the place of another has its data in the same transaction:
@@ -468,9 +445,9 @@ static int order_replacement(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known(fs, job->ino, &dir);
+    error = ops_known(fs, job->ino, &dir);
     if (!error)
-        error = known(fs, job->new_ino, &new_dir);
+        error = ops_known(fs, job->new_ino, &new_dir);
     if (!error && dir_lookup(fs, dir, job->name, &ino) == 0 &&
         dir_lookup(fs, new_dir, job->new_name, &replaced) == 0)
         moved = inode_find(fs, ino); /* which the kernel knows: it has looked the name up */
@@ -484,25 +461,25 @@ static void run_rename(struct fs *fs, struct ops_job *job)
     int error = order_replacement(fs, job);
 
     if (error) {
-        reply_error(job, error);
+        ops_reply_error(job, error);
         return;
     }
     pthread_mutex_lock(&fs->lock);
     error = known_for_change(fs, job->ino, &dir);
     if (!error)
-        error = known(fs, job->new_ino, &new_dir);
+        error = ops_known(fs, job->new_ino, &new_dir);
     if (!error)
         error = dir_rename(fs, dir, job->name, new_dir, job->new_name, job->flags);
     pthread_mutex_unlock(&fs->lock);
-    reply_error(job, error);
+    ops_reply_error(job, error);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned flags)
 {
-    work(req, parent, run_rename,
-           (struct ops_job){.name = name, .new_ino = new_parent,
-                            .new_name = new_name, .flags = flags});
+    ops_work(req, parent, run_rename,
+             (struct ops_job){
+                 .name = name, .new_ino = new_parent, .new_name = new_name, .flags = flags});
 }
 
 static void run_readlink(struct fs *fs, struct ops_job *job)
@@ -512,133 +489,19 @@ static void run_readlink(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known(fs, job->ino, &inode);
+    error = ops_known(fs, job->ino, &inode);
     if (!error)
         error = dir_readlink(fs, inode, target, sizeof target);
     pthread_mutex_unlock(&fs->lock);
     if (error)
-        reply_error(job, error);
-    else if (may_reply(job))
+        ops_reply_error(job, error);
+    else if (ops_may_reply(job))
         fuse_reply_readlink(job->req, target);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-    work(req, ino, run_readlink, (struct ops_job){0});
-}
-
-/* ---- listing ---- */
-
-struct listing {
-    struct fs *fs;
-    struct ops_job *job;
-    char *buf;
-    size_t size, used;
-    bool plus;
-    GPtrArray *looked_up; /* struct inode, each with a lookup for the kernel */
-};
-
-static mode_t type_mode(int type)
-{
-    static const mode_t modes[] = {[EXT2_FT_REG_FILE] = S_IFREG, [EXT2_FT_DIR] = S_IFDIR,
-                                   [EXT2_FT_CHRDEV] = S_IFCHR,   [EXT2_FT_BLKDEV] = S_IFBLK,
-                                   [EXT2_FT_FIFO] = S_IFIFO,     [EXT2_FT_SOCK] = S_IFSOCK,
-                                   [EXT2_FT_SYMLINK] = S_IFLNK};
-
-    return type >= 0 && (size_t)type < G_N_ELEMENTS(modes) ? modes[type] : 0;
-}
-
-static bool add_plain(struct listing *l, const char *name, ext2_ino_t ino, int type, uint64_t next)
-{
-    const struct stat st = {.st_ino = ino, .st_mode = type_mode(type)};
-    size_t len = fuse_add_direntry(l->job->req, l->buf + l->used, l->size - l->used, name, &st,
-                                   (off_t)next);
-
-    if (len > l->size - l->used)
-        return false;
-    l->used += len;
-    return true;
-}
-
-/* With its attributes, and a lookup; a name that can't be read is listed without. */
-static bool add_plus(struct listing *l, const char *name, ext2_ino_t ino, int type, uint64_t next)
-{
-    struct fuse_entry_param e = {.attr = {.st_ino = ino, .st_mode = type_mode(type)}};
-    bool dot = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-    struct inode *inode = NULL;
-    size_t len;
-
-    if (!dot && inode_get(l->fs, ino, &inode) == 0)
-        fill_entry(l->fs, inode, &e);
-    len = fuse_add_direntry_plus(l->job->req, l->buf + l->used, l->size - l->used, name, &e,
-                                 (off_t)next);
-    if (len > l->size - l->used) {
-        if (inode)
-            inode_put(l->fs, inode, 1);
-        return false;
-    }
-    l->used += len;
-    if (inode)
-        g_ptr_array_add(l->looked_up, inode);
-    return true;
-}
-
-/* The kernel did not get it: its lookups are given back. */
-static void unlist(struct listing *l)
-{
-    pthread_mutex_lock(&l->fs->lock);
-    for (guint i = 0; i < l->looked_up->len; i++)
-        inode_put(l->fs, l->looked_up->pdata[i], 1);
-    pthread_mutex_unlock(&l->fs->lock);
-}
-
-static int add_entry(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t next)
-{
-    struct listing *l = opaque;
-
-    return !(l->plus ? add_plus : add_plain)(l, name, ino, type, next);
-}
-
-static void list(struct fs *fs, struct ops_job *job, bool plus)
-{
-    size_t size = MIN(job->size, READDIR_BYTES_MAX);
-    struct listing l = {fs, job, g_malloc(size), size, 0, plus, g_ptr_array_new()};
-    struct inode *dir;
-    int error;
-
-    pthread_mutex_lock(&fs->lock);
-    error = known(fs, job->ino, &dir);
-    if (!error)
-        error = dir_iterate(fs, dir, (uint64_t)job->offset, add_entry, &l);
-    pthread_mutex_unlock(&fs->lock);
-    if (error && l.used == 0)
-        reply_error(job, error);
-    else if (!may_reply(job) || fuse_reply_buf(job->req, l.buf, l.used) != 0)
-        unlist(&l);
-    g_ptr_array_free(l.looked_up, TRUE);
-    g_free(l.buf);
-}
-
-static void run_readdir(struct fs *fs, struct ops_job *job)
-{
-    list(fs, job, false);
-}
-
-static void run_readdirplus(struct fs *fs, struct ops_job *job)
-{
-    list(fs, job, true);
-}
-
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-                       struct fuse_file_info *fi)
-{
-    work(req, ino, run_readdir, (struct ops_job){.size = size, .offset = offset});
-}
-
-static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-                           struct fuse_file_info *fi)
-{
-    work(req, ino, run_readdirplus, (struct ops_job){.size = size, .offset = offset});
+    ops_work(req, ino, run_readlink, (struct ops_job){0});
 }
 
 /* ---- data ---- */
@@ -678,7 +541,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     count_request(fs, +1);
     interrupts_enter(fs->interrupts, &r->interruptible, req);
     pthread_mutex_lock(&fs->lock);
-    error = known(fs, ino, &inode);
+    error = ops_known(fs, ino, &inode);
     pthread_mutex_unlock(&fs->lock);
     if (!error)
         error = -posix_memalign(&r->buf, ENCSAN_BLOCK_BYTES, MAX(size, 1));
@@ -701,15 +564,15 @@ static void run_write(struct fs *fs, struct ops_job *job)
     if (written == -ENOSPC && await_space(fs, job))
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
     if (written < 0)
-        reply_error(job, (int)written);
-    else if (may_reply(job))
+        ops_reply_error(job, (int)written);
+    else if (ops_may_reply(job))
         fuse_reply_write(job->req, (size_t)written);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
                      struct fuse_file_info *fi)
 {
-    work(req, ino, run_write, (struct ops_job){.data = buf, .size = size, .offset = offset});
+    ops_work(req, ino, run_write, (struct ops_job){.data = buf, .size = size, .offset = offset});
 }
 
 static void run_fsync(struct fs *fs, struct ops_job *job)
@@ -718,14 +581,14 @@ static void run_fsync(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known(fs, job->ino, &inode);
+    error = ops_known(fs, job->ino, &inode);
     pthread_mutex_unlock(&fs->lock);
-    reply_error(job, error ? error : fs_sync(fs, inode));
+    ops_reply_error(job, error ? error : fs_sync(fs, inode));
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    work(req, ino, run_fsync, (struct ops_job){0});
+    ops_work(req, ino, run_fsync, (struct ops_job){0});
 }
 
 static void run_fallocate(struct fs *fs, struct ops_job *job)
@@ -737,19 +600,19 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
     error = known_for_change(fs, job->ino, &inode);
     pthread_mutex_unlock(&fs->lock);
     if (!error)
-        error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
-                               (uint64_t)job->length);
+        error =
+            data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset, (uint64_t)job->length);
     if (error == -ENOSPC && await_space(fs, job))
-        error = data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset,
-                               (uint64_t)job->length);
-    reply_error(job, error);
+        error =
+            data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset, (uint64_t)job->length);
+    ops_reply_error(job, error);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                          struct fuse_file_info *fi)
 {
-    work(req, ino, run_fallocate,
-           (struct ops_job){.mode = (mode_t)mode, .offset = offset, .length = length});
+    ops_work(req, ino, run_fallocate,
+             (struct ops_job){.mode = (mode_t)mode, .offset = offset, .length = length});
 }
 
 static void run_lseek(struct fs *fs, struct ops_job *job)
@@ -759,20 +622,20 @@ static void run_lseek(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known(fs, job->ino, &inode);
+    error = ops_known(fs, job->ino, &inode);
     pthread_mutex_unlock(&fs->lock);
     if (!error)
         error = data_seek(fs, inode, (uint64_t)job->offset, (int)job->flags, &found);
     if (error)
-        reply_error(job, error);
-    else if (may_reply(job))
+        ops_reply_error(job, error);
+    else if (ops_may_reply(job))
         fuse_reply_lseek(job->req, (off_t)found);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
                      struct fuse_file_info *fi)
 {
-    work(req, ino, run_lseek, (struct ops_job){.offset = offset, .flags = (unsigned)whence});
+    ops_work(req, ino, run_lseek, (struct ops_job){.offset = offset, .flags = (unsigned)whence});
 }
 
 /* ---- extended attributes ---- */
@@ -780,8 +643,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 static void reply_value(struct ops_job *job, ssize_t result, const char *value)
 {
     if (result < 0)
-        reply_error(job, (int)result);
-    else if (!may_reply(job))
+        ops_reply_error(job, (int)result);
+    else if (!ops_may_reply(job))
         return;
     else if (job->size == 0)
         fuse_reply_xattr(job->req, (size_t)result);
@@ -796,7 +659,7 @@ static void run_getxattr(struct fs *fs, struct ops_job *job)
     ssize_t result;
 
     pthread_mutex_lock(&fs->lock);
-    result = known(fs, job->ino, &inode);
+    result = ops_known(fs, job->ino, &inode);
     if (result == 0)
         result = job->name ? xattr_get(fs, inode, job->name, value, job->size)
                            : xattr_list(fs, inode, value, job->size);
@@ -806,12 +669,12 @@ static void run_getxattr(struct fs *fs, struct ops_job *job)
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-    work(req, ino, run_getxattr, (struct ops_job){.name = name, .size = size});
+    ops_work(req, ino, run_getxattr, (struct ops_job){.name = name, .size = size});
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    work(req, ino, run_getxattr, (struct ops_job){.size = size});
+    ops_work(req, ino, run_getxattr, (struct ops_job){.size = size});
 }
 
 static void run_setxattr(struct fs *fs, struct ops_job *job)
@@ -825,19 +688,19 @@ static void run_setxattr(struct fs *fs, struct ops_job *job)
         error = job->data ? xattr_set(fs, inode, job->name, job->data, job->size, (int)job->flags)
                           : xattr_remove(fs, inode, job->name);
     pthread_mutex_unlock(&fs->lock);
-    reply_error(job, error);
+    ops_reply_error(job, error);
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                         size_t size, int flags)
 {
-    work(req, ino, run_setxattr,
-           (struct ops_job){.name = name, .data = value, .size = size, .flags = (unsigned)flags});
+    ops_work(req, ino, run_setxattr,
+             (struct ops_job){.name = name, .data = value, .size = size, .flags = (unsigned)flags});
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-    work(req, ino, run_setxattr, (struct ops_job){.name = name});
+    ops_work(req, ino, run_setxattr, (struct ops_job){.name = name});
 }
 
 /* ---- the session ---- */
@@ -847,12 +710,12 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     struct fs *fs = userdata;
 
     /* FUSE_CAP_ASYNC_READ stays: without it a cold read of a near disk is a quarter slower */
-    conn->want &= ~(unsigned)(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_WRITEBACK_CACHE |
-                              FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS_AUTO |
-                              FUSE_CAP_SPLICE_READ | FUSE_CAP_HANDLE_KILLPRIV);
-    conn->want |= conn->capable & (FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
-                                   FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS |
-                                   FUSE_CAP_EXPORT_SUPPORT);
+    conn->want &=
+        ~(unsigned)(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA |
+                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ | FUSE_CAP_HANDLE_KILLPRIV);
+    conn->want |=
+        conn->capable & (FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
+                         FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_EXPORT_SUPPORT);
     conn->max_write = MAX_WRITE_BYTES;
     conn->max_background = MAX_BACKGROUND;
     fs->forgets = g_thread_pool_new(run_forgets, fs, 1, FALSE, NULL);

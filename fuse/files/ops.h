@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What the files with FUSE's operations share: ops.c has all but those named here.
+ */
+#ifndef ENCSAN_OPS_H
+#define ENCSAN_OPS_H
+
+#include <fuse_lowlevel.h>
+
+#include "../interrupt.h"
+#include "fs.h"
+
+struct ops_job { /* a request; strings and data are libfuse's, and there until it is answered or
+                    returns */
+    struct fs *fs;
+    fuse_req_t req;
+    struct interruptible interruptible;
+    fuse_ino_t ino, new_ino;
+    const char *name, *new_name;
+    const void *data;
+    size_t size;
+    off_t offset, length;
+    mode_t mode;
+    dev_t rdev;
+    uid_t uid;
+    gid_t gid;
+    unsigned flags;
+    struct stat attr;
+};
+
+/* Works on the request here and now; `run` answers it. */
+void ops_work(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct ops_job *job),
+              struct ops_job job);
+/* An inode that the kernel names is in the table, but for the root at first. fs->lock held. */
+int ops_known(struct fs *fs, fuse_ino_t ino, struct inode **inode);
+/* Asked once for each request, before it is answered. False: its process is
+ * being killed, and has its answer. */
+bool ops_may_reply(struct ops_job *job);
+void ops_reply_error(struct ops_job *job, int error);
+void ops_fill_entry(struct fs *fs, const struct inode *inode, struct fuse_entry_param *e);
+
+/* ---- ops_listing.c ---- */
+void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi);
+
+#endif

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * FUSE's operations that list a directory: names alone, or each with its attributes
+ * and a lookup, so that nothing needs to be asked about it again.
+ */
+#define FUSE_USE_VERSION 314
+#include "fs.h"
+
+#include <string.h>
+#include <fuse_lowlevel.h>
+
+#include "ops.h"
+
+#define READDIR_BYTES_MAX (128u << 10)
+
+struct listing {
+    struct fs *fs;
+    struct ops_job *job;
+    char *buf;
+    size_t size, used;
+    bool plus;
+    GPtrArray *looked_up; /* struct inode, each with a lookup for the kernel */
+};
+
+static mode_t type_mode(int type)
+{
+    static const mode_t modes[] = {
+        [EXT2_FT_REG_FILE] = S_IFREG, [EXT2_FT_DIR] = S_IFDIR,  [EXT2_FT_CHRDEV] = S_IFCHR,
+        [EXT2_FT_BLKDEV] = S_IFBLK,   [EXT2_FT_FIFO] = S_IFIFO, [EXT2_FT_SOCK] = S_IFSOCK,
+        [EXT2_FT_SYMLINK] = S_IFLNK};
+
+    return type >= 0 && (size_t)type < G_N_ELEMENTS(modes) ? modes[type] : 0;
+}
+
+static bool add_plain(struct listing *l, const char *name, ext2_ino_t ino, int type, uint64_t next)
+{
+    const struct stat st = {.st_ino = ino, .st_mode = type_mode(type)};
+    size_t len =
+        fuse_add_direntry(l->job->req, l->buf + l->used, l->size - l->used, name, &st, (off_t)next);
+
+    if (len > l->size - l->used)
+        return false;
+    l->used += len;
+    return true;
+}
+
+/* With its attributes, and a lookup; a name that can't be read is listed without. */
+static bool add_plus(struct listing *l, const char *name, ext2_ino_t ino, int type, uint64_t next)
+{
+    struct fuse_entry_param e = {.attr = {.st_ino = ino, .st_mode = type_mode(type)}};
+    bool dot = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+    struct inode *inode = NULL;
+    size_t len;
+
+    if (!dot && inode_get(l->fs, ino, &inode) == 0)
+        ops_fill_entry(l->fs, inode, &e);
+    len = fuse_add_direntry_plus(l->job->req, l->buf + l->used, l->size - l->used, name, &e,
+                                 (off_t)next);
+    if (len > l->size - l->used) {
+        if (inode)
+            inode_put(l->fs, inode, 1);
+        return false;
+    }
+    l->used += len;
+    if (inode)
+        g_ptr_array_add(l->looked_up, inode);
+    return true;
+}
+
+/* The kernel did not get it: its lookups are given back. */
+static void unlist(struct listing *l)
+{
+    pthread_mutex_lock(&l->fs->lock);
+    for (guint i = 0; i < l->looked_up->len; i++)
+        inode_put(l->fs, l->looked_up->pdata[i], 1);
+    pthread_mutex_unlock(&l->fs->lock);
+}
+
+static int add_entry(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t next)
+{
+    struct listing *l = opaque;
+
+    return !(l->plus ? add_plus : add_plain)(l, name, ino, type, next);
+}
+
+static void list(struct fs *fs, struct ops_job *job, bool plus)
+{
+    size_t size = MIN(job->size, READDIR_BYTES_MAX);
+    struct listing l = {fs, job, g_malloc(size), size, 0, plus, g_ptr_array_new()};
+    struct inode *dir;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    error = ops_known(fs, job->ino, &dir);
+    if (!error)
+        error = dir_iterate(fs, dir, (uint64_t)job->offset, add_entry, &l);
+    pthread_mutex_unlock(&fs->lock);
+    if (error && l.used == 0)
+        ops_reply_error(job, error);
+    else if (!ops_may_reply(job) || fuse_reply_buf(job->req, l.buf, l.used) != 0)
+        unlist(&l);
+    g_ptr_array_free(l.looked_up, TRUE);
+    g_free(l.buf);
+}
+
+static void run_readdir(struct fs *fs, struct ops_job *job)
+{
+    list(fs, job, false);
+}
+
+static void run_readdirplus(struct fs *fs, struct ops_job *job)
+{
+    list(fs, job, true);
+}
+
+void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                struct fuse_file_info *fi)
+{
+    ops_work(req, ino, run_readdir, (struct ops_job){.size = size, .offset = offset});
+}
+
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    ops_work(req, ino, run_readdirplus, (struct ops_job){.size = size, .offset = offset});
+}
