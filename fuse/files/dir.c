@@ -581,7 +581,7 @@ static void fill_device(struct inode *inode, dev_t rdev)
         inode->raw.i_block[1] = (minor & 0xff) | major << 8 | (minor & ~0xffu) << 12;
 }
 
-static int fill(struct fs *fs, struct inode *inode, struct inode *dir, dev_t rdev, const char *target)
+static int fill(struct fs *fs, struct inode *inode, struct inode *dir, const struct dir_new *new)
 {
     mode_t mode = inode->raw.i_mode;
     int error = 0;
@@ -589,17 +589,20 @@ static int fill(struct fs *fs, struct inode *inode, struct inode *dir, dev_t rde
     if (S_ISDIR(mode))
         error = fill_directory(fs, inode, dir);
     else if (S_ISLNK(mode))
-        error = fill_symlink(fs, inode, target);
+        error = fill_symlink(fs, inode, new->target);
     else if (S_ISCHR(mode) || S_ISBLK(mode))
-        fill_device(inode, rdev);
+        fill_device(inode, new->rdev);
     if (error)
         return error;
     inode->raw.i_links_count = S_ISDIR(mode) ? 2 : 1;
+    error = acl_inherit(fs, dir, inode, new->umask);
+    if (error)
+        return error;
     return inode_write(fs, inode);
 }
 
-int dir_create(struct fs *fs, struct inode *dir, const char *name, mode_t mode, dev_t rdev,
-               uid_t uid, gid_t gid, const char *symlink_target, struct inode **made)
+int dir_create(struct fs *fs, struct inode *dir, const char *name, const struct dir_new *new,
+               struct inode **made)
 {
     int error = check_name(name);
 
@@ -611,17 +614,17 @@ int dir_create(struct fs *fs, struct inode *dir, const char *name, mode_t mode, 
         return -ENOENT; /* removed, but somebody's working directory */
     if (find(dir, name))
         return -EEXIST;
-    error = inode_new(fs, dir, mode, uid, gid, made);
+    error = inode_new(fs, dir, new->mode, new->uid, new->gid, made);
     if (error)
         return error;
-    error = fill(fs, *made, dir, rdev, symlink_target);
+    error = fill(fs, *made, dir, new);
     if (!error)
-        error = add_name(fs, dir, name, (*made)->ino, mode);
+        error = add_name(fs, dir, name, (*made)->ino, new->mode);
     if (error) {
         inode_undo(fs, *made);
         return error;
     }
-    if (S_ISDIR(mode)) {
+    if (S_ISDIR(new->mode)) {
         add_subdirectory(fs, dir);
         error = inode_write(fs, dir);
     }

@@ -169,8 +169,15 @@ int inode_refresh(struct fs *fs, struct inode *inode);
 
 /* ---- dir.c ---- (fs->lock held); names are NUL-terminated; -errno */
 int dir_lookup(struct fs *fs, struct inode *dir, const char *name, ext2_ino_t *ino);
-int dir_create(struct fs *fs, struct inode *dir, const char *name, mode_t mode, dev_t rdev,
-               uid_t uid, gid_t gid, const char *symlink_target, struct inode **made);
+struct dir_new { /* what is to be made */
+    mode_t mode, umask; /* the umask counts where the directory has no default ACL */
+    dev_t rdev;
+    uid_t uid;
+    gid_t gid;
+    const char *target; /* a symlink's */
+};
+int dir_create(struct fs *fs, struct inode *dir, const char *name, const struct dir_new *new,
+               struct inode **made);
 int dir_link(struct fs *fs, struct inode *inode, struct inode *dir, const char *name);
 int dir_unlink(struct fs *fs, struct inode *dir, const char *name);
 int dir_rmdir(struct fs *fs, struct inode *dir, const char *name);
@@ -184,12 +191,25 @@ int dir_iterate(struct fs *fs, struct inode *dir, uint64_t offset,
 void dir_index_free(struct dir_index *index);
 int dir_readlink(struct fs *fs, struct inode *inode, char *buf, size_t size);
 
-/* ---- xattr.c ---- (fs->lock held) */
+/* ---- xattr.c ---- (fs->lock held); ACLs as ext4 stores them */
 ssize_t xattr_get(struct fs *fs, struct inode *inode, const char *name, void *value, size_t size);
 int xattr_set(struct fs *fs, struct inode *inode, const char *name, const void *value, size_t size, int flags);
-ssize_t xattr_list(struct fs *fs, struct inode *inode, char *list, size_t size);
+/* trusted.* is told to the privileged only. */
+ssize_t xattr_list(struct fs *fs, struct inode *inode, bool privileged, char *list, size_t size);
 int xattr_remove(struct fs *fs, struct inode *inode, const char *name);
 int xattr_free_all(struct fs *fs, struct inode *inode); /* of a file that is deleted */
+
+/* ---- acl.c ---- (fs->lock held); ACLs as the kernel speaks of them */
+bool acl_is_name(const char *name); /* an attribute that is an ACL */
+ssize_t acl_get(struct fs *fs, struct inode *inode, const char *name, void *value, size_t size);
+/* `groups`, of gid_t, are those of who sets it: the set-group-id bit goes where the
+ * inode's is not among them. NULL: it stays. */
+int acl_set(struct fs *fs, struct inode *inode, const char *name, const void *value, size_t size,
+            const GArray *groups);
+/* The mode has changed: so does the access ACL, if there is one. */
+int acl_follow_mode(struct fs *fs, struct inode *inode);
+/* What `made`, new in `dir`, gets from its default ACL or loses by the umask. The caller writes it. */
+int acl_inherit(struct fs *fs, struct inode *dir, struct inode *made, mode_t umask);
 
 /* ---- alloc.c ---- (fs->lock held): ranges of blocks of one file */
 struct extent_run { /* a mapped (or, with `hole`, unmapped) run */

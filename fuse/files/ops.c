@@ -50,6 +50,7 @@ void ops_work(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct 
     job.ino = ino;
     job.uid = ctx->uid;
     job.gid = ctx->gid;
+    job.umask = ctx->umask;
     count_request(fs, +1);
     interrupts_enter(fs->interrupts, &job.interruptible, req);
     run(fs, &job);
@@ -76,8 +77,7 @@ static int writable(const struct fs *fs)
     return fs->read_only || fs->error ? -EROFS : 0;
 }
 
-/* May let go of fs->lock: to be called before anything else is looked at. */
-static int known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode)
+int ops_known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode)
 {
     int error = writable(fs);
 
@@ -266,7 +266,7 @@ static void run_setattr(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known_for_change(fs, job->ino, &inode);
+    error = ops_known_for_change(fs, job->ino, &inode);
     if (!error && job->flags & FUSE_SET_ATTR_SIZE) {
         pthread_mutex_unlock(&fs->lock);
         error = data_truncate(fs, inode, (uint64_t)job->attr.st_size);
@@ -274,6 +274,8 @@ static void run_setattr(struct fs *fs, struct ops_job *job)
     }
     if (!error && others)
         error = inode_setattr(fs, inode, &job->attr, others);
+    if (!error && others & FUSE_SET_ATTR_MODE)
+        error = acl_follow_mode(fs, inode);
     reply_attr(fs, job, error, inode);
 }
 
@@ -304,11 +306,15 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 static int try_create(struct fs *fs, struct ops_job *job, struct inode **made)
 {
     struct inode *dir;
-    int error = known_for_change(fs, job->ino, &dir);
+    const struct dir_new new = {.mode = job->mode,
+                                .umask = job->umask,
+                                .rdev = job->rdev,
+                                .uid = job->uid,
+                                .gid = job->gid,
+                                .target = job->new_name};
+    int error = ops_known_for_change(fs, job->ino, &dir);
 
-    return error ? error
-                 : dir_create(fs, dir, job->name, job->mode, job->rdev, job->uid, job->gid,
-                              job->new_name, made);
+    return error ? error : dir_create(fs, dir, job->name, &new, made);
 }
 
 /* fs->lock held; let go of for a while where the disk is full */
@@ -387,7 +393,7 @@ static void run_link(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known_for_change(fs, job->ino, &inode);
+    error = ops_known_for_change(fs, job->ino, &inode);
     if (!error)
         error = ops_known(fs, job->new_ino, &dir);
     if (!error)
@@ -409,7 +415,7 @@ static void remove_name(struct fs *fs, struct ops_job *job,
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known_for_change(fs, job->ino, &dir);
+    error = ops_known_for_change(fs, job->ino, &dir);
     if (!error)
         error = remove(fs, dir, job->name);
     pthread_mutex_unlock(&fs->lock);
@@ -465,7 +471,7 @@ static void run_rename(struct fs *fs, struct ops_job *job)
         return;
     }
     pthread_mutex_lock(&fs->lock);
-    error = known_for_change(fs, job->ino, &dir);
+    error = ops_known_for_change(fs, job->ino, &dir);
     if (!error)
         error = ops_known(fs, job->new_ino, &new_dir);
     if (!error)
@@ -557,7 +563,7 @@ static void run_write(struct fs *fs, struct ops_job *job)
     ssize_t written;
 
     pthread_mutex_lock(&fs->lock);
-    written = known_for_change(fs, job->ino, &inode);
+    written = ops_known_for_change(fs, job->ino, &inode);
     pthread_mutex_unlock(&fs->lock);
     if (written == 0)
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
@@ -597,7 +603,7 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = known_for_change(fs, job->ino, &inode);
+    error = ops_known_for_change(fs, job->ino, &inode);
     pthread_mutex_unlock(&fs->lock);
     if (!error)
         error =
@@ -638,71 +644,6 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
     ops_work(req, ino, run_lseek, (struct ops_job){.offset = offset, .flags = (unsigned)whence});
 }
 
-/* ---- extended attributes ---- */
-
-static void reply_value(struct ops_job *job, ssize_t result, const char *value)
-{
-    if (result < 0)
-        ops_reply_error(job, (int)result);
-    else if (!ops_may_reply(job))
-        return;
-    else if (job->size == 0)
-        fuse_reply_xattr(job->req, (size_t)result);
-    else
-        fuse_reply_buf(job->req, value, (size_t)result);
-}
-
-static void run_getxattr(struct fs *fs, struct ops_job *job)
-{
-    g_autofree char *value = g_malloc(job->size);
-    struct inode *inode;
-    ssize_t result;
-
-    pthread_mutex_lock(&fs->lock);
-    result = ops_known(fs, job->ino, &inode);
-    if (result == 0)
-        result = job->name ? xattr_get(fs, inode, job->name, value, job->size)
-                           : xattr_list(fs, inode, value, job->size);
-    pthread_mutex_unlock(&fs->lock);
-    reply_value(job, result, value);
-}
-
-static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-    ops_work(req, ino, run_getxattr, (struct ops_job){.name = name, .size = size});
-}
-
-static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
-{
-    ops_work(req, ino, run_getxattr, (struct ops_job){.size = size});
-}
-
-static void run_setxattr(struct fs *fs, struct ops_job *job)
-{
-    struct inode *inode;
-    int error;
-
-    pthread_mutex_lock(&fs->lock);
-    error = known_for_change(fs, job->ino, &inode);
-    if (!error)
-        error = job->data ? xattr_set(fs, inode, job->name, job->data, job->size, (int)job->flags)
-                          : xattr_remove(fs, inode, job->name);
-    pthread_mutex_unlock(&fs->lock);
-    ops_reply_error(job, error);
-}
-
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
-                        size_t size, int flags)
-{
-    ops_work(req, ino, run_setxattr,
-             (struct ops_job){.name = name, .data = value, .size = size, .flags = (unsigned)flags});
-}
-
-static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
-{
-    ops_work(req, ino, run_setxattr, (struct ops_job){.name = name});
-}
-
 /* ---- the session ---- */
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -716,6 +657,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     conn->want |=
         conn->capable & (FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
                          FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_EXPORT_SUPPORT);
+    if (conn->capable & FUSE_CAP_POSIX_ACL && conn->capable & FUSE_CAP_DONT_MASK)
+        conn->want |=
+            FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK; /* a default ACL goes before the umask */
     conn->max_write = MAX_WRITE_BYTES;
     conn->max_background = MAX_BACKGROUND;
     fs->forgets = g_thread_pool_new(run_forgets, fs, 1, FALSE, NULL);

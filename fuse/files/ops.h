@@ -20,7 +20,7 @@ struct ops_job { /* a request; strings and data are libfuse's, and there until i
     const void *data;
     size_t size;
     off_t offset, length;
-    mode_t mode;
+    mode_t mode, umask;
     dev_t rdev;
     uid_t uid;
     gid_t gid;
@@ -33,6 +33,9 @@ void ops_work(fuse_req_t req, fuse_ino_t ino, void (*run)(struct fs *fs, struct 
               struct ops_job job);
 /* An inode that the kernel names is in the table, but for the root at first. fs->lock held. */
 int ops_known(struct fs *fs, fuse_ino_t ino, struct inode **inode);
+/* The same for what changes something. May let go of fs->lock: to be called before
+ * anything else is looked at. */
+int ops_known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode);
 /* Asked once for each request, before it is answered. False: its process is
  * being killed, and has its answer. */
 bool ops_may_reply(struct ops_job *job);
@@ -44,5 +47,12 @@ void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                 struct fuse_file_info *fi);
 void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi);
+
+/* ---- ops_xattr.c ---- */
+void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                 int flags);
+void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
 #endif

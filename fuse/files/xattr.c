@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/xattr.h>
 
-/* POSIX ACLs need more than storing: they are refused until they are obeyed. */
 static int check_name(const char *name)
 {
     static const char *const prefixes[] = {"user.", "trusted.", "security."};
@@ -18,7 +17,7 @@ static int check_name(const char *name)
     for (size_t i = 0; i < G_N_ELEMENTS(prefixes); i++)
         if (g_str_has_prefix(name, prefixes[i]) && name[strlen(prefixes[i])])
             return strlen(name) > 255 ? -ERANGE : 0;
-    return -EOPNOTSUPP;
+    return acl_is_name(name) ? 0 : -EOPNOTSUPP;
 }
 
 static bool has_none(const struct fs *fs, const struct inode *inode)
@@ -83,6 +82,7 @@ ssize_t xattr_get(struct fs *fs, struct inode *inode, const char *name, void *va
 struct listing {
     char *list;
     size_t size, used;
+    bool privileged;
 };
 
 static int add_to_list(char *name, char *value, size_t value_len, void *opaque)
@@ -90,7 +90,7 @@ static int add_to_list(char *name, char *value, size_t value_len, void *opaque)
     struct listing *l = opaque;
     size_t len = strlen(name) + 1;
 
-    if (check_name(name) != 0)
+    if (check_name(name) != 0 || (!l->privileged && g_str_has_prefix(name, "trusted.")))
         return 0;
     if (l->used + len <= l->size)
         memcpy(l->list + l->used, name, len);
@@ -98,10 +98,10 @@ static int add_to_list(char *name, char *value, size_t value_len, void *opaque)
     return 0;
 }
 
-ssize_t xattr_list(struct fs *fs, struct inode *inode, char *list, size_t size)
+ssize_t xattr_list(struct fs *fs, struct inode *inode, bool privileged, char *list, size_t size)
 {
     struct ext2_xattr_handle *handle;
-    struct listing l = {list, size, 0};
+    struct listing l = {list, size, 0, privileged};
     errcode_t err;
     int error;
 
