@@ -146,6 +146,9 @@ void bufcache_is_home(struct bufcache *cache, struct buffer *buffer); /* the ver
 
 /* ---- inode.c ---- (fs->lock held) */
 int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode); /* lookups + 1 */
+/* The same for a number that an NFS client, or open_by_handle_at, kept: -ESTALE where it
+ * has no name any more. The caller compares generations. */
+int inode_get_by_handle(struct fs *fs, ext2_ino_t ino, struct inode **inode);
 void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups); /* the last one frees; deletes an unlinked file */
 struct inode *inode_find(struct fs *fs, ext2_ino_t ino); /* one that the kernel knows; NULL */
 int inode_write(struct fs *fs, struct inode *inode); /* raw -> cache, with checksum */

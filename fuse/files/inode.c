@@ -48,8 +48,19 @@ static bool has_extra(const struct inode *inode, size_t end)
 #define HAS(inode, field) \
     has_extra(inode, offsetof(struct ext2_inode_large, field) + sizeof((inode)->raw.field))
 
+/* What lies outside of the range becomes its end, as in the kernel's ext4. */
+static struct timespec clamp_time(struct timespec t, bool extra)
+{
+    const time_t first = INT32_MIN, last = extra ? ((time_t)1 << 34) - 1 + INT32_MIN : INT32_MAX;
+
+    if (t.tv_sec > first && t.tv_sec < last)
+        return t;
+    return (struct timespec){CLAMP(t.tv_sec, first, last), 0};
+}
+
 static void encode_time(struct timespec t, uint32_t *seconds, uint32_t *extra)
 {
+    t = clamp_time(t, extra != NULL);
     *seconds = (uint32_t)t.tv_sec;
     if (extra)
         *extra = (uint32_t)(((t.tv_sec - (int32_t)t.tv_sec) >> 32) & 3) | (uint32_t)t.tv_nsec << 2;
@@ -227,6 +238,20 @@ int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode)
     if (error)
         table_remove(fs, *inode);
     return error;
+}
+
+int inode_get_by_handle(struct fs *fs, ext2_ino_t ino, struct inode **inode)
+{
+    const struct ext2_super_block *super = fs->ext2->super;
+    const struct inode *known = inode_find(fs, ino);
+
+    if (known && known->raw.i_links_count == 0)
+        return -ESTALE;
+    if (ino != EXT2_ROOT_INO && (ino < EXT2_FIRST_INODE(super) || ino > super->s_inodes_count))
+        return -ESTALE;
+    if (!ext2fs_test_inode_bitmap2(fs->ext2->inode_map, ino))
+        return -ESTALE;
+    return inode_get(fs, ino, inode);
 }
 
 /* ---- birth ---- */

@@ -138,19 +138,26 @@ static void reply_made(struct fs *fs, struct ops_job *job, int error, struct ino
 
 /* ---- lookup, forget, attributes ---- */
 
+static int lookup(struct fs *fs, struct ops_job *job, struct inode **inode)
+{
+    struct inode *dir;
+    ext2_ino_t ino;
+    int error = ops_known(fs, job->ino, &dir);
+
+    if (!error)
+        error = dir_lookup(fs, dir, job->name, &ino);
+    return error ? error : inode_get(fs, ino, inode);
+}
+
 static void run_lookup(struct fs *fs, struct ops_job *job)
 {
     static const struct fuse_entry_param negative = {.entry_timeout = FOREVER_S};
-    struct inode *dir, *inode = NULL;
-    ext2_ino_t ino;
+    struct inode *inode = NULL;
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = ops_known(fs, job->ino, &dir);
-    if (!error)
-        error = dir_lookup(fs, dir, job->name, &ino);
-    if (!error)
-        error = inode_get(fs, ino, &inode);
+    error = strcmp(job->name, ".") == 0 ? inode_get_by_handle(fs, ext4_ino(job->ino), &inode)
+                                        : lookup(fs, job, &inode);
     if (error == -ENOENT) {
         pthread_mutex_unlock(&fs->lock);
         if (ops_may_reply(job))

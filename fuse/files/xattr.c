@@ -15,8 +15,8 @@ static int check_name(const char *name)
     static const char *const prefixes[] = {"user.", "trusted.", "security."};
 
     for (size_t i = 0; i < G_N_ELEMENTS(prefixes); i++)
-        if (g_str_has_prefix(name, prefixes[i]) && name[strlen(prefixes[i])])
-            return strlen(name) > 255 ? -ERANGE : 0;
+        if (g_str_has_prefix(name, prefixes[i]))
+            return name[strlen(prefixes[i])] ? 0 : -EINVAL; /* the kernel allows no more than 255 bytes */
     return acl_is_name(name) ? 0 : -EOPNOTSUPP;
 }
 

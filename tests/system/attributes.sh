@@ -27,6 +27,9 @@ touch group/file
 say "times"
 touch -d '1969-12-31 23:59:58.5 UTC' old
 touch -d '2106-02-07 06:28:17.25 UTC' late
+touch -d '1850-01-01 UTC' first
+touch -d '3000-01-01 UTC' last
+[ "$(stat -c '%Y' first last | paste -sd' ')" = "-2147483648 15032385535" ] || fail "not ext4's first and last second"
 ln -s nowhere link
 touch -hd '2010-01-01 00:00:00.125 UTC' link
 before=$(stat -c %z file)
@@ -55,7 +58,7 @@ say "statfs"
 [ "$(stat -fc %s .)" = 4096 ] || fail "block size $(stat -fc %s .)"
 [ "$(stat -fc %c .)" -ge 20000 ] || fail "inodes: $(stat -fc %c .)"
 [ "$(stat -fc %l .)" = 255 ] || fail "length of names"
-files='file group group/sub old late link pipe char block .'
+files='file group group/sub old late first last link pipe char block .'
 format='%n %a %u %g %F %t %T %h %s %y %z'
 # shellcheck disable=SC2086
 stat -c "$format" $files >"$T/stat"
