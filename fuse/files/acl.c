@@ -192,13 +192,6 @@ static int store(struct fs *fs, struct inode *inode, const char *name, const GAr
     return error;
 }
 
-static int drop(struct fs *fs, struct inode *inode, const char *name)
-{
-    int error = xattr_remove(fs, inode, name);
-
-    return error == -ENODATA ? 0 : error;
-}
-
 /* ---- what others call ---- */
 
 bool acl_is_name(const char *name)
@@ -222,6 +215,13 @@ ssize_t acl_get(struct fs *fs, struct inode *inode, const char *name, void *valu
     return (ssize_t)bytes->len;
 }
 
+int acl_remove(struct fs *fs, struct inode *inode, const char *name)
+{
+    int error = xattr_remove(fs, inode, name);
+
+    return error == -ENODATA ? 0 : error;
+}
+
 static bool is_in(const GArray *groups, gid_t gid)
 {
     for (guint i = 0; i < groups->len; i++)
@@ -233,7 +233,7 @@ static bool is_in(const GArray *groups, gid_t gid)
 static int set_access(struct fs *fs, struct inode *inode, const GArray *acl, const GArray *groups)
 {
     mode_t mode = with_permissions_of(inode->raw.i_mode, acl);
-    int error = is_minimal(acl) ? drop(fs, inode, ACCESS) : store(fs, inode, ACCESS, acl);
+    int error = is_minimal(acl) ? acl_remove(fs, inode, ACCESS) : store(fs, inode, ACCESS, acl);
 
     if (error)
         return error;

@@ -58,7 +58,7 @@ static int set_or_remove(struct fs *fs, struct inode *inode, const struct ops_jo
                          const GArray *groups)
 {
     if (!job->data)
-        return xattr_remove(fs, inode, job->name);
+        return (acl_is_name(job->name) ? acl_remove : xattr_remove)(fs, inode, job->name);
     if (acl_is_name(job->name))
         return acl_set(fs, inode, job->name, job->data, job->size, groups);
     return xattr_set(fs, inode, job->name, job->data, job->size, (int)job->flags);
