@@ -257,6 +257,8 @@ static int set_option(struct parse *parse, const char *text)
         options->allow_root = true;
         return 1;
     }
+    if (strcmp(text, "noatime") == 0)
+        options->no_atime = true;
     if (g_strv_contains(for_fuse, text) || has_prefix_of(text, for_fuse_with_value))
         return 1;
     if (!*text || g_strv_contains(for_others, text) || has_prefix_of(text, for_others_with_value))

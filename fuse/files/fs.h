@@ -43,7 +43,7 @@ struct fs {
     unsigned forgets_queued;
     pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
-    bool read_only;
+    bool read_only, no_atime;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
 
     struct journal *journal; /* NULL: the mount was read-only at the beginning */
@@ -61,6 +61,7 @@ struct inode {
     ext2_ino_t ino;
     uint64_t lookups;       /* FUSE's lookup count; 0: freed, and if it has no links the file too; else not before its data has left */
     struct ext2_inode_large raw; /* the truth while the inode is here, but for the size; inode_write puts it into the cache */
+    bool atime_changed;     /* in raw alone */
     uint64_t size;          /* the file's; the disk's may lag behind: unordered.c */
     GArray *unordered;      /* the three are unordered.c's; NULL: nothing */
     uint64_t unordered_stamp;
@@ -71,7 +72,7 @@ struct inode {
 
 /* ---- super.c ---- */
 struct fs_options {
-    bool read_only;
+    bool read_only, no_atime;
     unsigned commit_s;  /* between commits by itself */
     size_t cache_bytes; /* for metadata; more only where a transaction needs it */
 };
@@ -155,6 +156,9 @@ int inode_write(struct fs *fs, struct inode *inode); /* raw -> cache, with check
 void inode_stat(struct fs *fs, const struct inode *inode, struct stat *st);
 int inode_setattr(struct fs *fs, struct inode *inode, const struct stat *st, int to_set); /* all but size: FUSE_SET_ATTR_* */
 void inode_touch(struct inode *inode, bool mtime); /* ctime, and mtime; in memory */
+/* Somebody reads it: atime changes as with relatime, in memory; it is written with the next
+ * change, or when the inode goes. */
+void inode_was_read(struct fs *fs, struct inode *inode);
 /* The number of links fell to 0 while the kernel knows the inode: onto ext4's orphan list, so that e2fsck frees it after a crash. */
 int inode_orphan(struct fs *fs, struct inode *inode);
 /* Deletes the files on ext4's orphan list and forgets all inodes: the file system closes. */

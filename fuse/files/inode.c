@@ -19,6 +19,9 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
+#include "journal.h"
+
+#define ATIME_OLD_S (24 * 60 * 60) /* relatime's */
 #define EXTRA_ISIZE 32 /* up to and with i_crtime_extra and i_projid */
 
 uint64_t inode_size(const struct inode *inode)
@@ -176,8 +179,29 @@ int inode_setattr(struct fs *fs, struct inode *inode, const struct stat *st, int
     return inode_write(fs, inode);
 }
 
+static bool is_before(struct timespec a, struct timespec b)
+{
+    return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
+void inode_was_read(struct fs *fs, struct inode *inode)
+{
+    struct timespec t = now();
+    struct stat st;
+
+    if (fs->read_only || fs->no_atime)
+        return;
+    inode_stat(fs, inode, &st);
+    if (is_before(st.st_mtim, st.st_atim) && is_before(st.st_ctim, st.st_atim) &&
+        t.tv_sec - st.st_atim.tv_sec < ATIME_OLD_S)
+        return;
+    set_atime(inode, t);
+    inode->atime_changed = true;
+}
+
 int inode_write(struct fs *fs, struct inode *inode)
 {
+    inode->atime_changed = false;
     inode_set_disk_size(inode, unordered_disk_size(inode));
     return fs_errno(ext2fs_write_inode_full(fs->ext2, inode->ino,
                                             (struct ext2_inode *)&inode->raw, sizeof inode->raw));
@@ -439,6 +463,13 @@ static int delete_inode(struct fs *fs, struct inode *inode)
     return error ? error : free_inode(fs, inode);
 }
 
+/* The inode goes. An atime that can't be written is lost, and nothing else. */
+static void write_atime(struct fs *fs, struct inode *inode)
+{
+    if (inode->atime_changed && inode->raw.i_links_count > 0 && !fs->read_only && !fs->error)
+        inode_write(fs, inode);
+}
+
 void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups)
 {
     inode->lookups -= MIN(lookups, inode->lookups);
@@ -448,6 +479,7 @@ void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups)
         return; /* it goes when its data has left */
     if (inode->raw.i_links_count == 0 && !fs->read_only && delete_inode(fs, inode) != 0)
         fs->error = -EIO;
+    write_atime(fs, inode);
     table_remove(fs, inode);
 }
 
@@ -460,6 +492,8 @@ int inode_free_orphans(struct fs *fs)
     for (;;) {
         struct inode *inode;
 
+        if (!fs->read_only && !fs->error)
+            journal_admit(fs->journal);
         g_hash_table_iter_init(&iter, fs->inodes);
         if (!g_hash_table_iter_next(&iter, NULL, &value))
             return error;
@@ -472,6 +506,7 @@ int inode_free_orphans(struct fs *fs)
             if (delete_inode(fs, inode) != 0)
                 error = -EIO;
         }
+        write_atime(fs, inode);
         table_remove(fs, inode);
     }
 }

@@ -208,8 +208,11 @@ static void run_forgets(gpointer data, gpointer opaque)
     interrupts_await(fs->interrupts);
     pthread_mutex_lock(&fs->lock);
     for (size_t i = 0; i < forgets->count; i++) {
-        struct inode *inode = inode_find(fs, ext4_ino(forgets->each[i].ino));
+        struct inode *inode;
 
+        if (writable(fs) == 0)
+            journal_admit(fs->journal); /* inodes that go are written, or deleted */
+        inode = inode_find(fs, ext4_ino(forgets->each[i].ino));
         if (inode && forgets->each[i].ino != FUSE_ROOT_ID)
             inode_put(fs, inode, forgets->each[i].nlookup);
     }
@@ -505,6 +508,8 @@ static void run_readlink(struct fs *fs, struct ops_job *job)
     error = ops_known(fs, job->ino, &inode);
     if (!error)
         error = dir_readlink(fs, inode, target, sizeof target);
+    if (!error)
+        inode_was_read(fs, inode);
     pthread_mutex_unlock(&fs->lock);
     if (error)
         ops_reply_error(job, error);
@@ -555,6 +560,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     interrupts_enter(fs->interrupts, &r->interruptible, req);
     pthread_mutex_lock(&fs->lock);
     error = ops_known(fs, ino, &inode);
+    if (!error)
+        inode_was_read(fs, inode);
     pthread_mutex_unlock(&fs->lock);
     if (!error)
         error = -posix_memalign(&r->buf, ENCSAN_BLOCK_BYTES, MAX(size, 1));

@@ -94,6 +94,8 @@ static void list(struct fs *fs, struct ops_job *job, bool plus)
     error = ops_known(fs, job->ino, &dir);
     if (!error)
         error = dir_iterate(fs, dir, (uint64_t)job->offset, add_entry, &l);
+    if (!error)
+        inode_was_read(fs, dir);
     pthread_mutex_unlock(&fs->lock);
     if (error && l.used == 0)
         ops_reply_error(job, error);
