@@ -23,7 +23,7 @@ bool association_start_session(struct conn *conn)
 
 struct nexus *association_nexus(struct conn *conn, const struct lun *lun)
 {
-    return &conn->nexuses[lun->number - 1];
+    return &conn->nexuses[lun->index];
 }
 
 void association_end_session(struct conn *conn)
@@ -122,13 +122,13 @@ bool association_promote(struct conn *conn, struct association *a)
 static struct noise *make_noise(const struct target *target, const struct lun *lun)
 {
     static const char label[] = "encsan 1";
-    size_t name_bytes = strlen(target->name) + 1;
+    size_t name_bytes = strlen(target->config->name) + 1;
     uint8_t prologue[sizeof label + NAME_BYTES + 8];
     struct noise_config config = {.cipher = NOISE_AESGCM, .prologue = prologue};
     struct noise *noise;
 
     memcpy(prologue, label, sizeof label);
-    memcpy(prologue + sizeof label, target->name, name_bytes);
+    memcpy(prologue + sizeof label, target->config->name, name_bytes);
     wire_put64(prologue + sizeof label + name_bytes, lun->number);
     config.prologue_len = sizeof label + name_bytes + 8;
     memcpy(config.static_private, target->key, NOISE_KEY_BYTES);
@@ -142,8 +142,8 @@ static void log_refusal(struct conn *conn, const struct lun *lun, const uint8_t 
 {
     static const char *const reasons[] = {
         [WIRE_REFUSED_VERSION] = "another version of the protocol",
-        [WIRE_REFUSED_INITIATOR] = "this key is not among those allowed (--allow)",
-        [WIRE_REFUSED_SUITE] = "none of its cipher suites is allowed (--suite)",
+        [WIRE_REFUSED_INITIATOR] = "this key is not among those allowed (--allow, initiators=)",
+        [WIRE_REFUSED_SUITE] = "none of its cipher suites is allowed (--suite, suites=)",
         [WIRE_REFUSED_HELD] = "in use by another",
         [WIRE_REFUSED_GENERATION] = "another has taken it over",
     };
@@ -163,12 +163,12 @@ static void answer(const struct conn *conn, const struct lun *lun, const struct 
         welcome->refusal = WIRE_REFUSED_VERSION;
         return;
     }
-    if (!target_allows(conn->target, key)) {
+    if (!target_allows(conn->target, lun, key)) {
         welcome->refusal = WIRE_REFUSED_INITIATOR;
         return;
     }
     lease_describe(lun->lease, hello, key, welcome);
-    welcome->suite = (uint8_t)suite_choose(wire_get16(hello->suites), conn->target->suites);
+    welcome->suite = (uint8_t)suite_choose(wire_get16(hello->suites), conn->target->config->suites);
     if (welcome->suite == 0)
         welcome->refusal = WIRE_REFUSED_SUITE;
     wire_put32(welcome->block_bytes, lun->block_bytes);

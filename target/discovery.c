@@ -28,10 +28,11 @@ static bool send_targets(struct conn *conn, const char *value, struct text *out)
 
     if (all && !conn->discovery)
         return text_put(out, "SendTargets", "Reject");
-    if (!all && value[0] != 0 && strcmp(value, target->name) != 0)
+    if (!all && value[0] != 0 && strcmp(value, target->config->name) != 0)
         return true; /* of a target that is not here there is nothing to say */
     snprintf(address, sizeof address, "%s,1", conn->local);
-    return text_put(out, "TargetName", target->name) && text_put(out, "TargetAddress", address);
+    return text_put(out, "TargetName", target->config->name) &&
+           text_put(out, "TargetAddress", address);
 }
 
 /* False: it is no list of keys. */

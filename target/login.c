@@ -76,7 +76,7 @@ static void initiator_name(struct login *login, const char *value)
 
 static void target_name(struct login *login, const char *value)
 {
-    login->named = strcmp(value, login->conn->target->name) == 0;
+    login->named = strcmp(value, login->conn->target->config->name) == 0;
     if (!login->named)
         fail(login, STATUS_NOT_FOUND, "another target's name");
 }

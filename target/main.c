@@ -19,7 +19,6 @@
 #include "portal.h"
 #include "task.h"
 
-#define MEMORY_BYTES_MAX (512u << 20) /* for the data of all sessions */
 #define MMAP_THRESHOLD (128 << 10)
 
 #define EXIT_FAILED 1
@@ -50,7 +49,7 @@ static int open_signals(char *message, size_t size)
     return fd;
 }
 
-static void print_urls(const struct target *target, const struct portal *portal)
+static void print_urls(const struct target *target, const char *address)
 {
     char key[KEY_TEXT_BYTES];
 
@@ -58,44 +57,49 @@ static void print_urls(const struct target *target, const struct portal *portal)
     for (unsigned i = 0; i < target->lun_count; i++) {
         const struct lun *lun = &target->luns[i];
 
-        printf("iscsi://%s/%s/%u %s%s\n", portal_address(portal), target->name, lun->number,
+        printf("iscsi://%s/%s/%u %s%s\n", address, target->config->name, lun->number,
                lun->sealed ? "target_key=" : "plain", lun->sealed ? key : "");
     }
     fflush(stdout);
 }
 
-static int open_all(struct target *target, const struct options *options, char *message,
-                    size_t size)
+static int load_key(struct target *target, char *message, size_t size)
 {
-    snprintf(target->name, sizeof target->name, "%s", options->name);
-    target->suites = options->suites;
-    if (key_load(options->key_file, target->key, message, size) != 0)
+    const char *file = target->config->key_file;
+
+    if (key_load(file, target->key, message, size) != 0)
         return -1;
-    if (key_public(target->key, target->public_key) != 0) {
-        snprintf(message, size, "%s: OpenSSL cannot use this key", options->key_file);
-        return -1;
-    }
+    if (key_public(target->key, target->public_key) == 0)
+        return 0;
+    snprintf(message, size, "%s: OpenSSL cannot use this key", file);
+    return -1;
+}
+
+static int open_all(struct target *target, char *message, size_t size)
+{
     target->workers = workers_new("worker", 0);
-    target->memory = memory_new(MEMORY_BYTES_MAX, TASK_BUFFER_BYTES);
+    target->memory = memory_new(target->config->memory_bytes, TASK_BUFFER_BYTES);
     if (!target->workers || !target->memory) {
         snprintf(message, size, "out of memory or threads");
         return -1;
     }
-    return target_open_luns(target, options->luns, options->lun_count, message, size);
+    return target_open_luns(target, message, size);
 }
 
 static int serve(struct target *target, const struct options *options, int signals, char *message,
                  size_t size)
 {
-    struct portal *portal = portal_open(options->listen, target, message, size);
+    struct portal *portal = portal_open(target, message, size);
     const int ends[2] = {signals, options->exit_with_stdin ? STDIN_FILENO : -1};
+    const char *address;
     int result = -1;
 
     if (!portal)
         return -1;
-    if (open_all(target, options, message, size) == 0 &&
+    if (load_key(target, message, size) == 0 && open_all(target, message, size) == 0 &&
         portal_listen(portal, message, size) == 0) {
-        print_urls(target, portal);
+        for (unsigned i = 0; (address = portal_address(portal, i)); i++)
+            print_urls(target, address);
         while (portal_run(portal, ends, 2) == 1 && !input_ended())
             ;
         result = 0;
@@ -107,11 +111,8 @@ static int serve(struct target *target, const struct options *options, int signa
 static int run(const struct options *options, char *message, size_t size)
 {
     struct target target = {
-        .allowed = (const uint8_t(*)[KEY_BYTES])options->allowed,
-        .allowed_count = options->allowed_count,
-        .state_folder = options->state_folder,
+        .config = &options->config,
         .keeps_no_state = options->exit_with_stdin,
-        .lease_timeout_us = options->lease_timeout_s * UINT64_C(1000000),
     };
     char last[512] = "";
     int signals = open_signals(message, size), result = -1;
@@ -130,10 +131,20 @@ static int run(const struct options *options, char *message, size_t size)
     return result;
 }
 
+static int start(struct options *options, char *message, size_t size)
+{
+    if (options->config_file && !config_read(&options->config, options->config_file, message, size))
+        return -1;
+    if (!options->check)
+        return run(options, message, size);
+    printf("%s: fine\n", options->config_file);
+    return fflush(stdout) == 0 ? 0 : -1;
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {0};
-    char message[512] = "";
+    char message[1024] = "";
     int status = 0;
 
     /* What is freed goes back to the system, also if the next session's buffers are of other
@@ -142,7 +153,7 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     if (!options_parse(&options, &argc, &argv, message, sizeof message))
         status = EXIT_USAGE;
-    else if (run(&options, message, sizeof message) != 0)
+    else if (start(&options, message, sizeof message) != 0)
         status = EXIT_FAILED;
     if (status)
         log_line("%s", message);

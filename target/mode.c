@@ -115,6 +115,7 @@ static void mode_sense(struct task *task, const struct header *h, uint32_t alloc
     enum { WP = 0x80, DPOFUA = 0x10 };
     struct unit *unit = task->lun->unit;
     struct mode mode = unit ? unit_mode(unit) : MODE_DEFAULT;
+    bool protected = mode.software_write_protect || task->lun->settings->read_only;
     uint8_t *out = task_answer_room(task, ANSWER_BYTES);
     uint32_t descriptor, pages, all;
 
@@ -128,7 +129,7 @@ static void mode_sense(struct task *task, const struct header *h, uint32_t alloc
     }
     all = h->bytes + descriptor + pages;
     put_header(out, h, all, descriptor);
-    out[h->device] = (uint8_t)((mode.software_write_protect ? WP : 0) | DPOFUA);
+    out[h->device] = (uint8_t)((protected ? WP : 0) | DPOFUA);
     task_data(task, out, all < allocated ? all : allocated);
 }
 

@@ -2,7 +2,7 @@
 /* Reading the command line: options.h. */
 #include "options.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,10 +10,7 @@
 
 #include <glib.h>
 
-#include "suite.h"
-
-#define LEASE_TIMEOUT_S 30
-#define LEASE_TIMEOUT_MAX_S 86400
+#define NOT_GIVEN INT_MIN
 
 static bool fail(char *message, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -32,29 +29,6 @@ static unsigned count(char **list)
     return list ? g_strv_length(list) : 0;
 }
 
-/* A number and a suffix, none for bytes. */
-static bool parse_size(const char *text, uint64_t *bytes)
-{
-    static const char suffixes[] = "KMGT";
-    const char *suffix;
-    char *end;
-    unsigned shift = 0;
-
-    errno = 0;
-    *bytes = g_ascii_isdigit(text[0]) ? strtoull(text, &end, 10) : 0;
-    if (*bytes == 0 || errno)
-        return false;
-    suffix = *end ? strchr(suffixes, *end) : NULL;
-    if (suffix) {
-        shift = 10 * (unsigned)(suffix - suffixes + 1);
-        end++;
-    }
-    if (*end || *bytes > (uint64_t)INT64_MAX >> shift)
-        return false;
-    *bytes <<= shift;
-    return *bytes % WIRE_BLOCK_BYTES == 0;
-}
-
 /* As --help, which GLib does: prints and ends. */
 static gboolean print_version(const gchar *name, const gchar *value, gpointer data, GError **error)
 {
@@ -66,14 +40,10 @@ static bool parse_lun(char *text, struct lun_settings *lun, char *message, size_
 {
     char *comma;
 
-    lun->path = text;
     while ((comma = strrchr(text, ',')) && strchr(comma, '=')) {
         if (g_str_has_prefix(comma, ",size=")) {
-            if (!parse_size(comma + strlen(",size="), &lun->bytes))
-                return fail(
-                    message, size,
-                    "--lun %s: size= is a number with K, M, G or T behind it, a multiple of 4K",
-                    text);
+            if (!config_size(comma + strlen(",size="), &lun->bytes))
+                return fail(message, size, "--lun %s: size= is " CONFIG_SIZE, text);
         } else if (strcmp(comma, ",access=plain") == 0) {
             lun->plain = true;
         } else {
@@ -82,107 +52,133 @@ static bool parse_lun(char *text, struct lun_settings *lun, char *message, size_
         }
         *comma = 0;
     }
+    lun->path = g_strdup(text);
     return *text || fail(message, size, "--lun: the path is missing");
 }
 
-static bool parse_luns(struct options *o, char **luns, char *message, size_t size)
+static bool parse_luns(struct config *config, char **luns, char *message, size_t size)
 {
-    o->lun_count = count(luns);
-    if (o->lun_count == 0 || o->lun_count > LUNS_MAX)
+    if (count(luns) == 0 || count(luns) > LUNS_MAX)
         return fail(message, size, "--lun is needed: 1 to %d times", LUNS_MAX);
-    o->luns = g_new0(struct lun_settings, o->lun_count);
-    for (unsigned i = 0; i < o->lun_count; i++) {
-        char *text = g_strdup(luns[i]);
-
-        o->luns[i].path = text;
-        if (!parse_lun(text, &o->luns[i], message, size))
+    for (unsigned i = 0; i < count(luns); i++)
+        if (!parse_lun(luns[i], config_add_lun(config, i + 1), message, size))
             return false;
-    }
     return true;
 }
 
-static bool parse_allowed(struct options *o, char **keys, char *message, size_t size)
+static bool parse_allowed(struct config *config, char **keys, char *message, size_t size)
 {
     bool sealed = false;
 
-    for (unsigned i = 0; i < o->lun_count; i++)
-        sealed |= !o->luns[i].plain;
-    o->allowed_count = count(keys);
-    if (sealed && o->allowed_count == 0)
+    for (unsigned i = 0; i < config->luns->len; i++)
+        sealed |= !((struct lun_settings *)config->luns->pdata[i])->plain;
+    if (sealed && count(keys) == 0)
         return fail(message, size,
                     "--allow is needed: the public key of an initiator that may use the LUNs");
-    o->allowed = g_malloc0_n(o->allowed_count + 1, KEY_BYTES);
-    for (unsigned i = 0; i < o->allowed_count; i++)
-        if (key_from_text(keys[i], o->allowed[i]) != 0)
-            return fail(
-                message, size,
-                "--allow %s: no public key, which has 44 characters and comes from encsan keygen",
-                keys[i]);
+    for (unsigned i = 0; i < count(keys); i++)
+        if (key_from_text(keys[i], config_add_initiator(config, keys[i])->key) != 0)
+            return fail(message, size, "--allow %s: is no key: " CONFIG_KEY " is needed", keys[i]);
     return true;
 }
 
-static bool parse_suites(struct options *o, char **suites, char *message, size_t size)
+static bool parse_suites(struct config *config, char **suites, char *message, size_t size)
 {
-    o->suites =
-        WIRE_SUITE_BIT(WIRE_SUITE_AES_256_GCM) | WIRE_SUITE_BIT(WIRE_SUITE_CHACHA20_POLY1305);
-    for (unsigned i = 0; i < count(suites); i++) {
-        enum wire_suite suite = suite_by_name(suites[i]);
-
-        if (!suite)
-            return fail(message, size,
-                        "--suite %s: unknown; there are aes-256-gcm, chacha20-poly1305, 3des, null",
-                        suites[i]);
-        o->suites |= WIRE_SUITE_BIT(suite);
-    }
+    for (unsigned i = 0; i < count(suites); i++)
+        if (!config_suite(suites[i], &config->suites))
+            return fail(message, size, "--suite %s: unknown; there are " CONFIG_SUITE, suites[i]);
     return true;
 }
 
-/* RFC 7143, 4.2.7: what is in a name that needs no normalisation */
 static bool check_name(const char *name, char *message, size_t size)
 {
-    bool ok = name && strlen(name) < NAME_BYTES &&
-              (g_str_has_prefix(name, "iqn.") || g_str_has_prefix(name, "eui.") ||
-               g_str_has_prefix(name, "naa."));
-
-    for (const char *p = name; ok && *p; p++)
-        ok = g_ascii_isdigit(*p) || g_ascii_islower(*p) || strchr("-.:", *p) ||
-             !g_str_has_prefix(name, "iqn.");
-    return ok || fail(message, size, "--name %s: no iSCSI name, as iqn.2026-11.org.example:disk",
-                      name ? name : "is needed");
+    return (name && config_is_name(name)) ||
+           fail(message, size, "--name %s: is no name: " CONFIG_NAME, name ? name : "is needed");
 }
 
 static bool check_address(const char *address, char *message, size_t size)
 {
-    const char *colon = address ? strrchr(address, ':') : NULL;
-    char *end = NULL;
-    bool ok = colon && colon > address && g_ascii_isdigit(colon[1]) &&
-              strtoul(colon + 1, &end, 10) <= 65535 && *end == 0;
+    return (address && config_is_address(address)) ||
+           fail(message, size, "--listen %s: " CONFIG_ADDRESS, address ? address : "is needed");
+}
 
-    /* a bare IPv6 address would leave it open where the port begins */
-    if (ok && address[0] != '[')
-        ok = memchr(address, ':', (size_t)(colon - address)) == NULL;
-    return ok ||
-           fail(message, size, "--listen %s: an address and a port, as 0.0.0.0:3260 or [::]:3260",
-                address ? address : "is needed");
+/* What the command line says of the target itself, as it stands there. */
+struct words {
+    char *listen, *name, *key_file, *state_folder;
+    char **allow, **luns, **suites;
+    int lease_timeout; /* NOT_GIVEN, too */
+};
+
+static void words_free(struct words *w)
+{
+    g_free(w->listen);
+    g_free(w->name);
+    g_free(w->key_file);
+    g_free(w->state_folder);
+    g_strfreev(w->allow);
+    g_strfreev(w->luns);
+    g_strfreev(w->suites);
+}
+
+static bool any_word(const struct words *w)
+{
+    return w->listen || w->name || w->key_file || w->state_folder || w->allow || w->luns ||
+           w->suites || w->lease_timeout != NOT_GIVEN;
+}
+
+static bool take_words(struct config *config, struct words *w, char *message, size_t size)
+{
+    if (w->lease_timeout != NOT_GIVEN &&
+        (w->lease_timeout < 0 || w->lease_timeout > LEASE_TIMEOUT_MAX_S))
+        return fail(message, size, "--lease-timeout: 0 to %d seconds", LEASE_TIMEOUT_MAX_S);
+    if (w->lease_timeout != NOT_GIVEN)
+        config->lease_timeout_s = (unsigned)w->lease_timeout;
+    if (!w->key_file)
+        return fail(message, size,
+                    "--key is needed: the target's private key (encsan keygen FILE)");
+    if (!check_address(w->listen, message, size) || !check_name(w->name, message, size))
+        return false;
+    config->listen = g_new0(char *, 2);
+    config->listen[0] = g_steal_pointer(&w->listen);
+    config->name = g_steal_pointer(&w->name);
+    config->key_file = g_steal_pointer(&w->key_file);
+    config->state_folder = g_steal_pointer(&w->state_folder);
+    return parse_luns(config, w->luns, message, size) &&
+           parse_allowed(config, w->allow, message, size) &&
+           parse_suites(config, w->suites, message, size);
+}
+
+/* Either the file or the words say what the target is. */
+static bool take(struct options *o, struct words *w, char *message, size_t size)
+{
+    if (o->check && !o->config_file)
+        return fail(message, size, "--check needs --config FILE");
+    if (!o->config_file)
+        return take_words(&o->config, w, message, size);
+    return !any_word(w) || fail(message, size,
+                                "--config %s: what the target is stands in the file, and no option "
+                                "beside it says so, too",
+                                o->config_file);
 }
 
 bool options_parse(struct options *o, int *argc, char ***argv, char *message, size_t size)
 {
-    g_auto(GStrv) allow = NULL, luns = NULL, suites = NULL;
-    gboolean exit_with_stdin = FALSE;
-    gint lease_timeout = LEASE_TIMEOUT_S;
+    struct words w = {.lease_timeout = NOT_GIVEN};
+    gboolean exit_with_stdin = FALSE, check = FALSE;
     const GOptionEntry entries[] = {
-        {"listen", 0, 0, G_OPTION_ARG_STRING, &o->listen, "where to listen", "ADDR:PORT"},
-        {"name", 0, 0, G_OPTION_ARG_STRING, &o->name, "the target's iSCSI name", "IQN"},
-        {"key", 0, 0, G_OPTION_ARG_FILENAME, &o->key_file, "its private key", "FILE"},
-        {"allow", 0, 0, G_OPTION_ARG_STRING_ARRAY, &allow,
+        {"config", 0, 0, G_OPTION_ARG_FILENAME, &o->config_file,
+         "all that follows, in a file: encsan-target.conf(5)", "FILE"},
+        {"check", 0, 0, G_OPTION_ARG_NONE, &check, "only say if that file is right", NULL},
+        {"listen", 0, 0, G_OPTION_ARG_STRING, &w.listen, "where to listen", "ADDR:PORT"},
+        {"name", 0, 0, G_OPTION_ARG_STRING, &w.name, "the target's iSCSI name", "IQN"},
+        {"key", 0, 0, G_OPTION_ARG_FILENAME, &w.key_file, "its private key", "FILE"},
+        {"allow", 0, 0, G_OPTION_ARG_STRING_ARRAY, &w.allow,
          "an initiator that may come; several times", "PUBKEY"},
-        {"lun", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &luns, "a disk; several times",
+        {"lun", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &w.luns, "a disk; several times",
          "PATH[,size=N][,access=plain]"},
-        {"suite", 0, 0, G_OPTION_ARG_STRING_ARRAY, &suites, "allow 3des or null, too", "NAME"},
-        {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &o->state_folder,
+        {"suite", 0, 0, G_OPTION_ARG_STRING_ARRAY, &w.suites, "allow 3des or null, too", "NAME"},
+        {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &w.state_folder,
          "where it keeps who may write to which disk", "FOLDER"},
-        {"lease-timeout", 0, 0, G_OPTION_ARG_INT, &lease_timeout,
+        {"lease-timeout", 0, 0, G_OPTION_ARG_INT, &w.lease_timeout,
          "for how long a disk is kept for a mount that is cut off", "SECONDS"},
         {"exit-with-stdin", 0, 0, G_OPTION_ARG_NONE, &exit_with_stdin,
          "end when standard input ends", NULL},
@@ -192,33 +188,26 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
     };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_autoptr(GError) error = NULL;
+    bool ok;
 
+    config_init(&o->config);
     g_option_context_set_summary(context, "Serves disks to encsanfs over iSCSI, sealed.");
     g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, argc, argv, &error))
-        return fail(message, size, "%s", error->message);
+    ok = g_option_context_parse(context, argc, argv, &error);
     o->exit_with_stdin = exit_with_stdin;
-    if (lease_timeout < 0 || lease_timeout > LEASE_TIMEOUT_MAX_S)
-        return fail(message, size, "--lease-timeout: 0 to %d seconds", LEASE_TIMEOUT_MAX_S);
-    o->lease_timeout_s = (unsigned)lease_timeout;
-    if (*argc > 1)
-        return fail(message, size, "%s: not an option", (*argv)[1]);
-    if (!o->key_file)
-        return fail(message, size,
-                    "--key is needed: the target's private key (encsan keygen FILE)");
-    return check_address(o->listen, message, size) && check_name(o->name, message, size) &&
-           parse_luns(o, luns, message, size) && parse_allowed(o, allow, message, size) &&
-           parse_suites(o, suites, message, size);
+    o->check = check;
+    if (!ok)
+        fail(message, size, "%s", error->message);
+    else if (*argc > 1)
+        ok = fail(message, size, "%s: not an option", (*argv)[1]);
+    else
+        ok = take(o, &w, message, size);
+    words_free(&w);
+    return ok;
 }
 
 void options_free(struct options *o)
 {
-    for (unsigned i = 0; o->luns && i < o->lun_count; i++)
-        g_free((char *)o->luns[i].path);
-    g_free(o->luns);
-    g_free(o->allowed);
-    g_free(o->listen);
-    g_free(o->name);
-    g_free(o->key_file);
-    g_free(o->state_folder);
+    config_free(&o->config);
+    g_free(o->config_file);
 }

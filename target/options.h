@@ -4,21 +4,15 @@
 #define TARGET_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
-#include "target.h"
+#include "config.h"
 
 struct options {
-    char *listen;
-    char *name;
-    char *key_file;
-    uint8_t (*allowed)[KEY_BYTES];
-    unsigned allowed_count;
-    unsigned suites;
-    struct lun_settings *luns;
-    unsigned lun_count;
-    char *state_folder; /* NULL: beside each disk */
-    unsigned lease_timeout_s;
+    char *config_file; /* NULL: the command line says everything */
+    bool check;        /* only reads that file */
     bool exit_with_stdin;
+    struct config config; /* of the command line; empty where there is a file */
 };
 
 /* False, with one line for the user in `message`: the command line is wrong. */

@@ -23,11 +23,11 @@
 #include "conn.h"
 #include "log.h"
 
-#define CONNECTIONS_MAX 256
 #define BACKLOG 64
 #define LEAVE_S 2       /* for initiators to log out */
 #define END_US 10000000 /* for what executes; then connections are cut */
 #define END_FDS_MAX 4
+#define ADDRESS_BYTES 320
 #define ACCEPT_PAUSE_MS 100 /* when there are no file descriptors left */
 
 /* A peer that is gone: found after about a minute. */
@@ -45,8 +45,9 @@ SLIST_HEAD(server_list, server);
 
 struct portal {
     struct target *target;
-    int fd;
-    char address[320];
+    int fds[PORTALS_MAX];
+    char addresses[PORTALS_MAX][ADDRESS_BYTES]; /* as portal_address tells them */
+    unsigned addresses_count;
 
     pthread_mutex_t lock; /* guards everything that follows, and conn's logged_in */
     pthread_cond_t left;  /* a connection is gone */
@@ -74,7 +75,7 @@ static struct addrinfo *resolve(const char *address, char *message, size_t size)
     }
     error = getaddrinfo(host, colon + 1, &hints, &result);
     if (error) {
-        snprintf(message, size, "--listen %s: %s", address, gai_strerror(error));
+        snprintf(message, size, "cannot listen on %s: %s", address, gai_strerror(error));
         return NULL;
     }
     return result;
@@ -103,63 +104,83 @@ static void print_address(const struct sockaddr_storage *address, socklen_t len,
     snprintf(out, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-static int bind_to(struct portal *portal, const struct addrinfo *info)
+/* Where there are several addresses, one of IPv6 leaves the same port of IPv4 to another. */
+static int bind_to(const struct addrinfo *info, bool only_ipv6)
 {
     const int one = 1;
+    int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
 
-    portal->fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (portal->fd < 0 || setsockopt(portal->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-        bind(portal->fd, info->ai_addr, info->ai_addrlen) != 0)
+    if (fd < 0)
         return -errno;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+        (info->ai_family != AF_INET6 || !only_ipv6 ||
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0) &&
+        bind(fd, info->ai_addr, info->ai_addrlen) == 0)
+        return fd;
+    error = -errno;
+    close(fd);
+    return error;
+}
+
+static int bind_all(struct portal *portal, char **addresses, char *message, size_t size)
+{
+    bool only_ipv6 = addresses[1] != NULL;
+
+    for (char **address = addresses; *address; address++) {
+        struct addrinfo *info = resolve(*address, message, size);
+        int fd;
+
+        if (!info)
+            return -1;
+        fd = bind_to(info, only_ipv6);
+        freeaddrinfo(info);
+        if (fd < 0) {
+            snprintf(message, size, "cannot listen on %s: %s", *address, strerror(-fd));
+            return -1;
+        }
+        portal->fds[portal->addresses_count++] = fd;
+    }
     return 0;
 }
 
-struct portal *portal_open(const char *address, struct target *target, char *message, size_t size)
+struct portal *portal_open(struct target *target, char *message, size_t size)
 {
-    struct addrinfo *info = resolve(address, message, size);
-    struct portal *portal;
-    int error;
+    struct portal *portal = calloc(1, sizeof *portal);
 
-    if (!info)
+    if (!portal) {
+        snprintf(message, size, "out of memory");
         return NULL;
-    portal = calloc(1, sizeof *portal);
-    if (portal) {
-        portal->target = target;
-        TAILQ_INIT(&portal->conns);
-        SLIST_INIT(&portal->ended);
-        pthread_mutex_init(&portal->lock, NULL);
-        cond_init(&portal->left);
-        error = bind_to(portal, info);
-        if (error == 0) {
-            freeaddrinfo(info);
-            return portal;
-        }
-        portal_close(portal);
-    } else {
-        error = -ENOMEM;
     }
-    snprintf(message, size, "cannot listen on %s: %s", address, strerror(-error));
-    freeaddrinfo(info);
+    portal->target = target;
+    TAILQ_INIT(&portal->conns);
+    SLIST_INIT(&portal->ended);
+    pthread_mutex_init(&portal->lock, NULL);
+    cond_init(&portal->left);
+    if (bind_all(portal, target->config->listen, message, size) == 0)
+        return portal;
+    portal_close(portal);
     return NULL;
 }
 
 int portal_listen(struct portal *portal, char *message, size_t size)
 {
-    struct sockaddr_storage address;
-    socklen_t len = sizeof address;
+    for (unsigned i = 0; i < portal->addresses_count; i++) {
+        struct sockaddr_storage address;
+        socklen_t len = sizeof address;
 
-    if (listen(portal->fd, BACKLOG) != 0 ||
-        getsockname(portal->fd, (struct sockaddr *)&address, &len) != 0) {
-        snprintf(message, size, "cannot listen: %s", strerror(errno));
-        return -1;
+        if (listen(portal->fds[i], BACKLOG) != 0 ||
+            getsockname(portal->fds[i], (struct sockaddr *)&address, &len) != 0) {
+            snprintf(message, size, "cannot listen: %s", strerror(errno));
+            return -1;
+        }
+        print_address(&address, len, portal->addresses[i], sizeof portal->addresses[i]);
     }
-    print_address(&address, len, portal->address, sizeof portal->address);
     return 0;
 }
 
-const char *portal_address(const struct portal *portal)
+const char *portal_address(const struct portal *portal, unsigned index)
 {
-    return portal->address;
+    return index < portal->addresses_count ? portal->addresses[index] : NULL;
 }
 
 /* ---- connections ---- */
@@ -238,7 +259,7 @@ static bool start(struct portal *portal, struct conn *conn)
 
     join_ended(portal);
     pthread_mutex_lock(&portal->lock);
-    ok = portal->count < CONNECTIONS_MAX && start_thread(conn);
+    ok = portal->count < portal->target->config->sessions_max && start_thread(conn);
     if (ok) {
         TAILQ_INSERT_TAIL(&portal->conns, conn, link);
         portal->count++;
@@ -247,11 +268,11 @@ static bool start(struct portal *portal, struct conn *conn)
     return ok;
 }
 
-static void accept_one(struct portal *portal)
+static void accept_one(struct portal *portal, int listening)
 {
     struct sockaddr_storage peer, own;
     socklen_t len = sizeof peer, own_len = sizeof own;
-    int fd = accept4(portal->fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
+    int fd = accept4(listening, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
     struct conn *conn = NULL;
     char address[64], local[320];
 
@@ -276,18 +297,21 @@ static void accept_one(struct portal *portal)
 
 unsigned portal_run(struct portal *portal, const int *end_fds, unsigned count)
 {
-    struct pollfd fds[1 + END_FDS_MAX] = {{.fd = portal->fd, .events = POLLIN}};
+    struct pollfd fds[END_FDS_MAX + PORTALS_MAX];
+    unsigned all = count + portal->addresses_count;
 
-    for (unsigned i = 0; i < count; i++)
-        fds[1 + i] = (struct pollfd){.fd = end_fds[i], .events = POLLIN};
+    for (unsigned i = 0; i < all; i++)
+        fds[i] = (struct pollfd){.fd = i < count ? end_fds[i] : portal->fds[i - count],
+                                 .events = POLLIN};
     for (;;) {
-        if (poll(fds, 1 + count, -1) < 0)
+        if (poll(fds, all, -1) < 0)
             continue;
         for (unsigned i = 0; i < count; i++)
-            if (fds[1 + i].revents)
+            if (fds[i].revents)
                 return i;
-        if (fds[0].revents)
-            accept_one(portal);
+        for (unsigned i = count; i < all; i++)
+            if (fds[i].revents)
+                accept_one(portal, fds[i].fd);
     }
 }
 
@@ -366,8 +390,8 @@ static void end_connections(struct portal *portal)
 
 void portal_close(struct portal *portal)
 {
-    if (portal->fd >= 0)
-        close(portal->fd);
+    for (unsigned i = 0; i < portal->addresses_count; i++)
+        close(portal->fds[i]);
     end_connections(portal);
     join_ended(portal);
     pthread_cond_destroy(&portal->left);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* The address that we listen on, and all connections that came in there. */
+/* The addresses that we listen on, and all connections that came in there. */
 #ifndef TARGET_PORTAL_H
 #define TARGET_PORTAL_H
 
@@ -11,13 +11,13 @@
 struct conn;
 struct portal;
 
-/* `address` is HOST:PORT, [V6]:PORT. Binds; nobody can connect yet. NULL on
+/* Binds to the configuration's addresses; nobody can connect yet. NULL on
  * failure, with one line for the user in `message`. */
-struct portal *portal_open(const char *address, struct target *target, char *message, size_t size);
+struct portal *portal_open(struct target *target, char *message, size_t size);
 /* 0, or -1 with a message. */
 int portal_listen(struct portal *portal, char *message, size_t size);
 /* HOST:PORT for a URL: the port as it is, the host's name where the address is a wildcard. */
-const char *portal_address(const struct portal *portal);
+const char *portal_address(const struct portal *portal, unsigned index); /* NULL: no more */
 
 /* Accepts until one of `end_fds` (-1: none) can be read or hangs up. Returns which. */
 unsigned portal_run(struct portal *portal, const int *end_fds, unsigned count);

@@ -50,7 +50,7 @@ void spc_report_luns(struct task *task)
     } else {
         wire_put32(out, 8 * count);
         for (unsigned i = 0; i < count; i++)
-            out[8 + 8 * i + 1] = (uint8_t)(i + 1);
+            out[8 + 8 * i + 1] = (uint8_t)task->conn->target->luns[i].number;
     }
     task_data(task, out, n < allocated ? n : allocated);
 }

@@ -14,7 +14,7 @@
 /* NAA 3h, locally assigned (SPC-4, 7.8.6.6.4): a hash of the target's name and the number. */
 static void make_id(const struct target *target, struct lun *lun)
 {
-    g_autofree char *text = g_strdup_printf("%s/%u", target->name, lun->number);
+    g_autofree char *text = g_strdup_printf("%s/%u", target->config->name, lun->number);
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     uint8_t hash[32];
     gsize len = sizeof hash;
@@ -46,7 +46,7 @@ static int open_lease(const struct target *target, struct lun *lun, const char *
         .name = name,
         .state_path = path,
         .must_exist = target->keeps_no_state,
-        .timeout_us = target->lease_timeout_us,
+        .timeout_us = target->config->lease_timeout_s * UINT64_C(1000000),
     };
 
     lun->lease = lease_new(&settings, lun->backend, message, size);
@@ -61,9 +61,9 @@ static int open_lun(struct target *target, struct lun *lun, const struct lun_set
     lun->sealed = !settings->plain;
     lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : PLAIN_BLOCK_BYTES;
     if (lun->sealed)
-        state = state_path(settings->path, target->state_folder, message, size);
+        state = state_path(settings->path, target->config->state_folder, message, size);
     else
-        state = reservations_path(settings->path, target->state_folder, message, size);
+        state = reservations_path(settings->path, target->config->state_folder, message, size);
     if (!state || prepare_state(target, settings, state, message, size) != 0)
         return -1;
     lun->backend = backend_file_open(settings->path, settings->bytes, message, size);
@@ -78,21 +78,32 @@ static int open_lun(struct target *target, struct lun *lun, const struct lun_set
     make_id(target, lun);
     if (lun->sealed)
         return open_lease(target, lun, state, message, size);
-    lun->unit = unit_new(state, message, size);
+    lun->unit = unit_new(state, settings->read_only, message, size);
     return lun->unit ? 0 : -1;
 }
 
-int target_open_luns(struct target *target, const struct lun_settings *settings, unsigned count,
-                     char *message, size_t size)
+static int compare_numbers(const void *a, const void *b)
 {
+    const struct lun_settings *const *left = a, *const *right = b;
+
+    return (int)(*left)->number - (int)(*right)->number;
+}
+
+int target_open_luns(struct target *target, char *message, size_t size)
+{
+    g_autoptr(GPtrArray) sorted = g_ptr_array_copy(target->config->luns, NULL, NULL);
     int error = 0;
 
-    target->luns = g_new0(struct lun, count);
-    while (target->lun_count < count && !error) {
-        struct lun *lun = &target->luns[target->lun_count++];
+    g_ptr_array_set_free_func(sorted, NULL);
+    g_ptr_array_sort(sorted, compare_numbers);
+    target->luns = g_new0(struct lun, sorted->len);
+    while (target->lun_count < sorted->len && !error) {
+        struct lun *lun = &target->luns[target->lun_count];
 
-        lun->number = target->lun_count;
-        error = open_lun(target, lun, &settings[lun->number - 1], message, size);
+        lun->index = target->lun_count++;
+        lun->settings = sorted->pdata[lun->index];
+        lun->number = lun->settings->number;
+        error = open_lun(target, lun, lun->settings, message, size);
     }
     return error;
 }
@@ -124,14 +135,29 @@ int target_close(struct target *target, char *message, size_t size)
 
 struct lun *target_lun(const struct target *target, unsigned number)
 {
-    return number >= 1 && number <= target->lun_count ? &target->luns[number - 1] : NULL;
+    for (unsigned i = 0; i < target->lun_count; i++)
+        if (target->luns[i].number == number)
+            return &target->luns[i];
+    return NULL;
 }
 
-bool target_allows(const struct target *target, const uint8_t key[KEY_BYTES])
+static bool is_listed(const struct lun *lun, const struct initiator *initiator)
 {
-    for (unsigned i = 0; i < target->allowed_count; i++)
-        if (CRYPTO_memcmp(target->allowed[i], key, KEY_BYTES) == 0)
+    char **names = lun->settings->initiators;
+
+    return !names || g_strv_contains((const char *const *)names, initiator->name);
+}
+
+bool target_allows(const struct target *target, const struct lun *lun, const uint8_t key[KEY_BYTES])
+{
+    const GPtrArray *initiators = target->config->initiators;
+
+    for (unsigned i = 0; i < initiators->len; i++) {
+        const struct initiator *initiator = initiators->pdata[i];
+
+        if (CRYPTO_memcmp(initiator->key, key, KEY_BYTES) == 0 && is_listed(lun, initiator))
             return true;
+    }
     return false;
 }
 

@@ -68,7 +68,7 @@ void task_admit(struct task *task)
 {
     task->command = command_find(task->cdb);
     if (task->lun && task->lun->unit)
-        task->nexus = &task->conn->itl_nexuses[task->lun->number - 1];
+        task->nexus = &task->conn->itl_nexuses[task->lun->index];
     unit_task_arrives(task);
     task->refusal = judge(task);
     if (!task->refusal.key && command_has(task->command, COMMAND_MASKED))

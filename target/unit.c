@@ -21,7 +21,7 @@ static const struct sense attention_sense[] = {
 
 /* ---- life ---- */
 
-struct unit *unit_new(const char *path, char *message, size_t size)
+struct unit *unit_new(const char *path, bool read_only, char *message, size_t size)
 {
     struct unit *unit = calloc(1, sizeof *unit);
     pthread_rwlockattr_t attr;
@@ -43,6 +43,7 @@ struct unit *unit_new(const char *path, char *message, size_t size)
     pthread_cond_init(&unit->ended, NULL);
     TAILQ_INIT(&unit->nexuses);
     unit->mode = MODE_DEFAULT;
+    unit->read_only = read_only;
     return unit;
 }
 
@@ -183,6 +184,8 @@ static enum start judge(struct unit *unit, const struct task *task, struct sense
     *sense = task->refusal;
     if (!sense->key && unit->stopped && command_has(task->command, COMMAND_NEEDS_STARTED))
         *sense = SENSE_STOPPED;
+    if (!sense->key && unit->read_only && command_has(task->command, COMMAND_CHANGES_MEDIUM))
+        *sense = SENSE_WRITE_PROTECTED;
     if (!sense->key && unit->mode.software_write_protect &&
         command_has(task->command, COMMAND_CHANGES_MEDIUM))
         *sense = SENSE_SOFTWARE_WRITE_PROTECTED;

@@ -54,6 +54,8 @@ struct mode {
 #define MODE_DEFAULT ((struct mode){.write_cache = true})
 
 struct unit {
+    bool read_only; /* constant */
+
     /* COMPARE AND WRITE and ORWRITE hold it alone, other access to the medium together. */
     pthread_rwlock_t medium;
 
@@ -66,8 +68,9 @@ struct unit {
     struct reservations *reservations;
 };
 
-/* `path`: where its reservations are kept. NULL, with one line for the user in `message`. */
-struct unit *unit_new(const char *path, char *message, size_t size);
+/* `path`: where its reservations are kept; read_only: nobody may write. NULL,
+ * with one line for the user in `message`. */
+struct unit *unit_new(const char *path, bool read_only, char *message, size_t size);
 void unit_free(struct unit *unit); /* no session is left */
 
 /* ---- sessions ---- */

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The configuration's memory, and the values in it: config.h. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reservation.h"
+#include "suite.h"
+#include "wire.h"
+
+#define LEASE_TIMEOUT_S 30
+#define SESSIONS 256
+#define MEMORY_BYTES (512u << 20)
+
+/* ---- life ---- */
+
+static void free_initiator(void *pointer)
+{
+    struct initiator *initiator = pointer;
+
+    g_free(initiator->name);
+    g_free(initiator);
+}
+
+static void free_lun(void *pointer)
+{
+    struct lun_settings *lun = pointer;
+
+    g_free(lun->path);
+    g_strfreev(lun->initiators);
+    g_free(lun);
+}
+
+void config_init(struct config *config)
+{
+    *config = (struct config){
+        .suites =
+            WIRE_SUITE_BIT(WIRE_SUITE_AES_256_GCM) | WIRE_SUITE_BIT(WIRE_SUITE_CHACHA20_POLY1305),
+        .lease_timeout_s = LEASE_TIMEOUT_S,
+        .sessions_max = SESSIONS,
+        .memory_bytes = MEMORY_BYTES,
+        .initiators = g_ptr_array_new_with_free_func(free_initiator),
+        .luns = g_ptr_array_new_with_free_func(free_lun),
+    };
+}
+
+void config_free(struct config *config)
+{
+    g_strfreev(config->listen);
+    g_free(config->name);
+    g_free(config->key_file);
+    g_free(config->state_folder);
+    g_ptr_array_unref(config->initiators);
+    g_ptr_array_unref(config->luns);
+}
+
+struct initiator *config_add_initiator(struct config *config, const char *name)
+{
+    struct initiator *initiator = g_new0(struct initiator, 1);
+
+    initiator->name = g_strdup(name);
+    g_ptr_array_add(config->initiators, initiator);
+    return initiator;
+}
+
+struct lun_settings *config_add_lun(struct config *config, unsigned number)
+{
+    struct lun_settings *lun = g_new0(struct lun_settings, 1);
+
+    lun->number = number;
+    g_ptr_array_add(config->luns, lun);
+    return lun;
+}
+
+const struct initiator *config_initiator(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->initiators->len; i++) {
+        const struct initiator *initiator = config->initiators->pdata[i];
+
+        if (strcmp(initiator->name, name) == 0)
+            return initiator;
+    }
+    return NULL;
+}
+
+const struct lun_settings *config_lun(const struct config *config, unsigned number)
+{
+    for (unsigned i = 0; i < config->luns->len; i++) {
+        const struct lun_settings *lun = config->luns->pdata[i];
+
+        if (lun->number == number)
+            return lun;
+    }
+    return NULL;
+}
+
+/* ---- values ---- */
+
+/* RFC 7143, 4.2.7: what is in a name that needs no normalisation */
+bool config_is_name(const char *text)
+{
+    bool iqn = g_str_has_prefix(text, "iqn.");
+    bool ok = strlen(text) < NAME_BYTES &&
+              (iqn || g_str_has_prefix(text, "eui.") || g_str_has_prefix(text, "naa."));
+
+    for (const char *p = text; ok && *p; p++)
+        ok = g_ascii_isdigit(*p) || g_ascii_islower(*p) || strchr("-.:", *p) || !iqn;
+    return ok;
+}
+
+bool config_is_address(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    bool ok = colon && colon > text && g_ascii_isdigit(colon[1]) &&
+              strtoul(colon + 1, &end, 10) <= 65535 && *end == 0;
+
+    /* a bare IPv6 address would leave it open where the port begins */
+    if (ok && text[0] != '[')
+        ok = memchr(text, ':', (size_t)(colon - text)) == NULL;
+    return ok;
+}
+
+/* A number and a suffix, none for bytes. */
+bool config_size(const char *text, uint64_t *bytes)
+{
+    static const char suffixes[] = "KMGT";
+    const char *suffix;
+    char *end;
+    unsigned shift = 0;
+
+    errno = 0;
+    *bytes = g_ascii_isdigit(text[0]) ? strtoull(text, &end, 10) : 0;
+    if (*bytes == 0 || errno)
+        return false;
+    suffix = *end ? strchr(suffixes, *end) : NULL;
+    if (suffix) {
+        shift = 10 * (unsigned)(suffix - suffixes + 1);
+        end++;
+    }
+    if (*end || *bytes > (uint64_t)INT64_MAX >> shift)
+        return false;
+    *bytes <<= shift;
+    return *bytes % WIRE_BLOCK_BYTES == 0;
+}
+
+bool config_suite(const char *text, unsigned *suites)
+{
+    enum wire_suite suite = suite_by_name(text);
+
+    if (!suite)
+        return false;
+    *suites |= WIRE_SUITE_BIT(suite);
+    return true;
+}
+
+/* ---- the whole ---- */
+
+/* A disk that two LUNs wrote to would be nobody's. */
+static bool check_path(const struct config *config, unsigned index, struct config_fault *fault)
+{
+    const struct lun_settings *lun = config->luns->pdata[index];
+
+    for (unsigned i = 0; i < index; i++) {
+        const struct lun_settings *other = config->luns->pdata[i];
+
+        if (strcmp(lun->path, other->path) != 0)
+            continue;
+        *fault = (struct config_fault){lun->number, "path", ""};
+        g_snprintf(fault->what, sizeof fault->what, "LUN %u has it already; each disk is one LUN",
+                   other->number);
+        return false;
+    }
+    return true;
+}
+
+static bool check_initiators(const struct config *config, const struct lun_settings *lun,
+                             struct config_fault *fault)
+{
+    for (char **name = lun->initiators; name && *name; name++) {
+        if (config_initiator(config, *name))
+            continue;
+        *fault = (struct config_fault){lun->number, "initiators", ""};
+        g_snprintf(fault->what, sizeof fault->what,
+                   "%s: nobody; a group [initiator %s] would say who that is", *name, *name);
+        return false;
+    }
+    return true;
+}
+
+static bool check_access(const struct config *config, const struct lun_settings *lun,
+                         struct config_fault *fault)
+{
+    const char *what = NULL, *key = "access";
+
+    if (lun->plain && lun->initiators) {
+        key = "initiators";
+        what = "keys protect sealed LUNs only; this one has another access=";
+    } else if (!lun->plain && config->initiators->len == 0) {
+        what = "a sealed LUN, and nobody who may use it: a group [initiator NAME] is needed";
+    }
+    if (!what)
+        return true;
+    *fault = (struct config_fault){lun->number, key, ""};
+    g_strlcpy(fault->what, what, sizeof fault->what);
+    return false;
+}
+
+bool config_check(const struct config *config, struct config_fault *fault)
+{
+    for (unsigned i = 0; i < config->luns->len; i++) {
+        const struct lun_settings *lun = config->luns->pdata[i];
+
+        if (!check_path(config, i, fault) || !check_access(config, lun, fault) ||
+            !check_initiators(config, lun, fault))
+            return false;
+    }
+    return true;
+}
