@@ -51,6 +51,7 @@ void config_free(struct config *config)
     g_strfreev(config->listen);
     g_free(config->name);
     g_free(config->key_file);
+    g_free(config->user);
     g_free(config->state_folder);
     g_ptr_array_unref(config->initiators);
     g_ptr_array_unref(config->luns);

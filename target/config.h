@@ -39,6 +39,8 @@ struct config {
     char *name;
     char *key_file;
     unsigned suites;    /* WIRE_SUITE_BIT of each */
+    char *user;         /* whom it runs as; NULL: as it was started */
+    bool syslog;        /* else standard error has the log */
     char *state_folder; /* NULL: beside each disk */
     unsigned lease_timeout_s;
     unsigned sessions_max;

@@ -159,6 +159,19 @@ static bool target_memory(struct reader *r, const char *value)
     return r->config->memory_bytes >= MEMORY_BYTES_MIN || fail(r, "%s: at least 16M", value);
 }
 
+static bool target_user(struct reader *r, const char *value)
+{
+    r->config->user = g_strdup(value);
+    return *value || fail(r, "the name of a user, as encsan-target");
+}
+
+static bool target_log(struct reader *r, const char *value)
+{
+    r->config->syslog = strcmp(value, "syslog") == 0;
+    return r->config->syslog || strcmp(value, "stderr") == 0 ||
+           fail(r, "%s: stderr or syslog", value);
+}
+
 static bool target_begin(struct reader *r, const char *name)
 {
     return true;
@@ -169,6 +182,8 @@ static const struct key target_keys[] = {
     {"name", true, target_name},
     {"key", true, target_key},
     {"suites", false, target_suites},
+    {"user", false, target_user},
+    {"log", false, target_log},
     {"state-dir", false, target_state_dir},
     {"lease-timeout", false, target_lease_timeout},
     {"sessions", false, target_sessions},

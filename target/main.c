@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "notify.h"
 #include "options.h"
 #include "portal.h"
+#include "privileges.h"
 #include "task.h"
 
 #define MMAP_THRESHOLD (128 << 10)
@@ -86,22 +88,45 @@ static int open_all(struct target *target, char *message, size_t size)
     return target_open_luns(target, message, size);
 }
 
+/* Accepts until it is to end. */
+static void accept_all(struct portal *portal, int signals, bool exit_with_stdin)
+{
+    enum { SIGNAL, INPUT, WATCHDOG, ALL };
+    const int events[ALL] = {
+        [SIGNAL] = signals,
+        [INPUT] = exit_with_stdin ? STDIN_FILENO : -1,
+        [WATCHDOG] = notify_watchdog(),
+    };
+    unsigned event;
+
+    notify(NOTIFY_READY);
+    while ((event = portal_run(portal, events, ALL)) == WATCHDOG ||
+           (event == INPUT && !input_ended()))
+        if (event == WATCHDOG)
+            notify_alive(events[WATCHDOG]);
+    notify(NOTIFY_STOPPING);
+    if (events[WATCHDOG] >= 0)
+        close(events[WATCHDOG]);
+}
+
+/* Only for its address and its key it may have to be root. */
 static int serve(struct target *target, const struct options *options, int signals, char *message,
                  size_t size)
 {
     struct portal *portal = portal_open(target, message, size);
-    const int ends[2] = {signals, options->exit_with_stdin ? STDIN_FILENO : -1};
     const char *address;
     int result = -1;
 
     if (!portal)
         return -1;
-    if (load_key(target, message, size) == 0 && open_all(target, message, size) == 0 &&
-        portal_listen(portal, message, size) == 0) {
+    if (load_key(target, message, size) == 0 &&
+        privileges_drop(target->config->user, message, size) &&
+        open_all(target, message, size) == 0 && portal_listen(portal, message, size) == 0) {
         for (unsigned i = 0; (address = portal_address(portal, i)); i++)
             print_urls(target, address);
-        while (portal_run(portal, ends, 2) == 1 && !input_ended())
-            ;
+        if (target->config->syslog)
+            log_to_syslog(); /* until here somebody may be watching */
+        accept_all(portal, signals, options->exit_with_stdin);
         result = 0;
     }
     portal_close(portal);

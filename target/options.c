@@ -103,7 +103,7 @@ static bool check_address(const char *address, char *message, size_t size)
 
 /* What the command line says of the target itself, as it stands there. */
 struct words {
-    char *listen, *name, *key_file, *state_folder;
+    char *listen, *name, *key_file, *user, *state_folder;
     char **allow, **luns, **suites;
     int lease_timeout; /* NOT_GIVEN, too */
 };
@@ -113,6 +113,7 @@ static void words_free(struct words *w)
     g_free(w->listen);
     g_free(w->name);
     g_free(w->key_file);
+    g_free(w->user);
     g_free(w->state_folder);
     g_strfreev(w->allow);
     g_strfreev(w->luns);
@@ -121,8 +122,8 @@ static void words_free(struct words *w)
 
 static bool any_word(const struct words *w)
 {
-    return w->listen || w->name || w->key_file || w->state_folder || w->allow || w->luns ||
-           w->suites || w->lease_timeout != NOT_GIVEN;
+    return w->listen || w->name || w->key_file || w->user || w->state_folder || w->allow ||
+           w->luns || w->suites || w->lease_timeout != NOT_GIVEN;
 }
 
 static bool take_words(struct config *config, struct words *w, char *message, size_t size)
@@ -141,6 +142,7 @@ static bool take_words(struct config *config, struct words *w, char *message, si
     config->listen[0] = g_steal_pointer(&w->listen);
     config->name = g_steal_pointer(&w->name);
     config->key_file = g_steal_pointer(&w->key_file);
+    config->user = g_steal_pointer(&w->user);
     config->state_folder = g_steal_pointer(&w->state_folder);
     return parse_luns(config, w->luns, message, size) &&
            parse_allowed(config, w->allow, message, size) &&
@@ -176,6 +178,7 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
         {"lun", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &w.luns, "a disk; several times",
          "PATH[,size=N][,access=plain]"},
         {"suite", 0, 0, G_OPTION_ARG_STRING_ARRAY, &w.suites, "allow 3des or null, too", "NAME"},
+        {"user", 0, 0, G_OPTION_ARG_STRING, &w.user, "whom it runs as once it is bound", "NAME"},
         {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &w.state_folder,
          "where it keeps who may write to which disk", "FOLDER"},
         {"lease-timeout", 0, 0, G_OPTION_ARG_INT, &w.lease_timeout,

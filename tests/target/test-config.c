@@ -42,6 +42,8 @@ static void test_all(void)
                                "key=/etc/key\n"
                                "suites=aes-256-gcm;null\n"
                                "state-dir=/var/lib/states\n"
+                               "user=somebody\n"
+                               "log=syslog\n"
                                "lease-timeout=7\n"
                                "sessions=12\n"
                                "memory=64M\n"
@@ -71,6 +73,8 @@ static void test_all(void)
                      WIRE_SUITE_BIT(WIRE_SUITE_AES_256_GCM) | WIRE_SUITE_BIT(WIRE_SUITE_NULL));
     g_assert_cmpstr(config.state_folder, ==, "/var/lib/states");
     g_assert_cmpuint(config.lease_timeout_s, ==, 7);
+    g_assert_cmpstr(config.user, ==, "somebody");
+    g_assert_true(config.syslog);
     g_assert_cmpuint(config.sessions_max, ==, 12);
     g_assert_cmpuint(config.memory_bytes, ==, 64 << 20);
     g_assert_cmpuint(config.luns->len, ==, 2);
@@ -112,6 +116,8 @@ static void test_wrong(void)
         {TARGET "sessions=0\n", "conf:5: [target] sessions=0: a number from 1 to 10000"},
         {TARGET "sessions=99999999999999999999\n", "conf:5: [target] sessions=9999"},
         {TARGET "sessions=12x\n", "conf:5: [target] sessions=12x: a number"},
+        {TARGET "log=file\n", "conf:5: [target] log=file: stderr or syslog"},
+        {TARGET "user=\n", "conf:5: [target] user=the name of a user"},
         {TARGET "sessions=\n", "conf:5: [target] sessions=: a number"},
         {TARGET "lease-timeout=-1\n", "conf:5: [target] lease-timeout=-1: a number from 0"},
         {TARGET "memory=4K\n", "conf:5: [target] memory=4K: at least 16M"},
