@@ -24,12 +24,23 @@ static void free_initiator(void *pointer)
     g_free(initiator);
 }
 
+static void free_user(void *pointer)
+{
+    struct user *user = pointer;
+
+    g_free(user->name);
+    g_free(user->password);
+    g_free(user->target_password);
+    g_free(user);
+}
+
 static void free_lun(void *pointer)
 {
     struct lun_settings *lun = pointer;
 
     g_free(lun->path);
     g_strfreev(lun->initiators);
+    g_strfreev(lun->users);
     g_free(lun);
 }
 
@@ -42,6 +53,7 @@ void config_init(struct config *config)
         .sessions_max = SESSIONS,
         .memory_bytes = MEMORY_BYTES,
         .initiators = g_ptr_array_new_with_free_func(free_initiator),
+        .users = g_ptr_array_new_with_free_func(free_user),
         .luns = g_ptr_array_new_with_free_func(free_lun),
     };
 }
@@ -54,6 +66,7 @@ void config_free(struct config *config)
     g_free(config->user);
     g_free(config->state_folder);
     g_ptr_array_unref(config->initiators);
+    g_ptr_array_unref(config->users);
     g_ptr_array_unref(config->luns);
 }
 
@@ -64,6 +77,15 @@ struct initiator *config_add_initiator(struct config *config, const char *name)
     initiator->name = g_strdup(name);
     g_ptr_array_add(config->initiators, initiator);
     return initiator;
+}
+
+struct user *config_add_user(struct config *config, const char *name)
+{
+    struct user *user = g_new0(struct user, 1);
+
+    user->name = g_strdup(name);
+    g_ptr_array_add(config->users, user);
+    return user;
 }
 
 struct lun_settings *config_add_lun(struct config *config, unsigned number)
@@ -82,6 +104,17 @@ const struct initiator *config_initiator(const struct config *config, const char
 
         if (strcmp(initiator->name, name) == 0)
             return initiator;
+    }
+    return NULL;
+}
+
+const struct user *config_user(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->users->len; i++) {
+        const struct user *user = config->users->pdata[i];
+
+        if (strcmp(user->name, name) == 0)
+            return user;
     }
     return NULL;
 }
@@ -191,6 +224,20 @@ static bool check_initiators(const struct config *config, const struct lun_setti
     return true;
 }
 
+static bool check_users(const struct config *config, const struct lun_settings *lun,
+                        struct config_fault *fault)
+{
+    for (char **name = lun->users; name && *name; name++) {
+        if (config_user(config, *name))
+            continue;
+        *fault = (struct config_fault){lun->number, "users", ""};
+        g_snprintf(fault->what, sizeof fault->what,
+                   "%s: nobody; a group [user %s] would say who that is", *name, *name);
+        return false;
+    }
+    return true;
+}
+
 static bool check_access(const struct config *config, const struct lun_settings *lun,
                          struct config_fault *fault)
 {
@@ -199,6 +246,9 @@ static bool check_access(const struct config *config, const struct lun_settings 
     if (lun->plain && lun->initiators) {
         key = "initiators";
         what = "keys protect sealed LUNs only; this one has another access=";
+    } else if (!lun->plain && lun->users) {
+        key = "users";
+        what = "users are of plain LUNs only; this one is sealed, and knows initiators=";
     } else if (!lun->plain && config->initiators->len == 0) {
         what = "a sealed LUN, and nobody who may use it: a group [initiator NAME] is needed";
     }
@@ -215,7 +265,7 @@ bool config_check(const struct config *config, struct config_fault *fault)
         const struct lun_settings *lun = config->luns->pdata[i];
 
         if (!check_path(config, i, fault) || !check_access(config, lun, fault) ||
-            !check_initiators(config, lun, fault))
+            !check_initiators(config, lun, fault) || !check_users(config, lun, fault))
             return false;
     }
     return true;

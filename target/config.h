@@ -25,6 +25,11 @@ struct initiator { /* that may come to sealed LUNs */
     uint8_t key[KEY_BYTES];
 };
 
+struct user { /* of CHAP, for plain LUNs */
+    char *name, *password;
+    char *target_password; /* the target's own towards it; NULL: no mutual CHAP */
+};
+
 struct lun_settings {
     unsigned number; /* 1 to LUNS_MAX */
     char *path;
@@ -32,6 +37,7 @@ struct lun_settings {
     bool plain;        /* without seals */
     bool read_only;    /* of a plain one */
     char **initiators; /* of a sealed one: their names. NULL: all */
+    char **users;      /* the same of a plain one; NULL: everybody, also who is no user */
 };
 
 struct config {
@@ -46,6 +52,7 @@ struct config {
     unsigned sessions_max;
     uint64_t memory_bytes; /* for the data of all sessions */
     GPtrArray *initiators; /* of struct initiator */
+    GPtrArray *users;      /* of struct user */
     GPtrArray *luns;       /* of struct lun_settings */
 };
 
@@ -54,9 +61,11 @@ void config_free(struct config *config);
 
 /* For both who fill it: the new one belongs to the configuration. */
 struct initiator *config_add_initiator(struct config *config, const char *name);
+struct user *config_add_user(struct config *config, const char *name);
 struct lun_settings *config_add_lun(struct config *config, unsigned number);
 
 const struct initiator *config_initiator(const struct config *config, const char *name);
+const struct user *config_user(const struct config *config, const char *name);
 const struct lun_settings *config_lun(const struct config *config, unsigned number);
 
 /* ---- values; false: it is none. What would be one: the text behind each. ---- */

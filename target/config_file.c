@@ -13,6 +13,8 @@
 #include "lines.h"
 
 #define FILE_BYTES_MAX (1u << 20)
+#define PASSWORD_BYTES_MIN 12 /* 96 bits: RFC 7143, 9.2.1 */
+#define PASSWORD_BYTES_MAX 255
 #define MEMORY_BYTES_MIN (UINT64_C(16) << 20)
 
 struct reader {
@@ -21,7 +23,7 @@ struct reader {
     struct lines *lines;
     struct config *config;
     const char *group, *key; /* what is read now; key NULL: the group's head */
-    void *into;              /* struct initiator or struct lun_settings, of that kind of group */
+    void *into;              /* of the group that it is: struct initiator, user or lun_settings */
     char *message;
     size_t size;
 };
@@ -211,6 +213,48 @@ static const struct key initiator_keys[] = {
     {0},
 };
 
+/* ---- [user NAME] ---- */
+
+static bool user_begin(struct reader *r, const char *name)
+{
+    r->into = config_add_user(r->config, name);
+    return true;
+}
+
+/* The value itself stays out of messages. */
+static bool take_password(struct reader *r, const char *value, char **password)
+{
+    size_t len = strlen(value);
+    const struct user *user = r->into;
+
+    *password = g_strdup(value);
+    if (len < PASSWORD_BYTES_MIN || len > PASSWORD_BYTES_MAX)
+        return fail(r, "of %zu bytes: %d to %d are needed", len, PASSWORD_BYTES_MIN,
+                    PASSWORD_BYTES_MAX);
+    return g_strcmp0(user->password, user->target_password) != 0 ||
+           fail(r, "the same as the other one: who knows one would know both");
+}
+
+static bool user_password(struct reader *r, const char *value)
+{
+    struct user *user = r->into;
+
+    return take_password(r, value, &user->password);
+}
+
+static bool user_target_password(struct reader *r, const char *value)
+{
+    struct user *user = r->into;
+
+    return take_password(r, value, &user->target_password);
+}
+
+static const struct key user_keys[] = {
+    {"password", true, user_password},
+    {"target-password", false, user_target_password},
+    {0},
+};
+
 /* ---- [lun NUMBER] ---- */
 
 static bool lun_begin(struct reader *r, const char *name)
@@ -257,17 +301,24 @@ static bool lun_initiators(struct reader *r, const char *value)
     return lun->initiators != NULL;
 }
 
+static bool lun_users(struct reader *r, const char *value)
+{
+    struct lun_settings *lun = r->into;
+
+    lun->users = take_list(r, "names of users");
+    return lun->users != NULL;
+}
+
 static const struct key lun_keys[] = {
-    {"path", true, lun_path},
-    {"size", false, lun_size},
-    {"access", false, lun_access},
-    {"initiators", false, lun_initiators},
-    {0},
+    {"path", true, lun_path},      {"size", false, lun_size},
+    {"access", false, lun_access}, {"initiators", false, lun_initiators},
+    {"users", false, lun_users},   {0},
 };
 
 static const struct kind kinds[] = {
     {"target", false, target_begin, target_keys},
     {"initiator", true, initiator_begin, initiator_keys},
+    {"user", true, user_begin, user_keys},
     {"lun", true, lun_begin, lun_keys},
 };
 
@@ -322,7 +373,8 @@ static bool read_group(struct reader *r)
 
     r->key = NULL;
     if (!kind)
-        return fail(r, "is no group; there are [target], [initiator NAME] and [lun NUMBER]");
+        return fail(r, "is no group; there are [target], [initiator NAME], [user NAME] and "
+                       "[lun NUMBER]");
     if (!kind->begin(r, kind->named ? r->group + strlen(kind->word) + 1 : NULL))
         return false;
     for (char **key = keys; *key; key++) {

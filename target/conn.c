@@ -88,6 +88,13 @@ bool conn_protocol_error(struct conn *conn, const char *what)
 
 /* ---- tasks and responses ---- */
 
+struct lun *conn_lun(const struct conn *conn, unsigned number)
+{
+    struct lun *lun = target_lun(conn->target, number);
+
+    return lun && target_shows(lun, conn->user) ? lun : NULL;
+}
+
 static void release(struct conn *conn)
 {
     pthread_mutex_lock(&conn->lock);

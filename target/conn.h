@@ -36,7 +36,8 @@ struct conn {
     /* of the login; constant afterwards */
     char initiator[NAME_BYTES];
     uint8_t isid[6];
-    bool logged_in; /* the portal's lock guards it, for other threads */
+    const struct user *user; /* NULL: nobody, for there was no CHAP */
+    bool logged_in;          /* the portal's lock guards it, for other threads */
     bool discovery;
     uint16_t cid;
     uint16_t tsih; /* as logged_in */
@@ -90,6 +91,9 @@ struct response *conn_response(struct conn *conn, uint8_t opcode, uint32_t itt,
                                uint32_t data_bytes);
 void conn_discard(struct response *response); /* instead of conn_send */
 void conn_send(struct conn *conn, struct response *response);
+
+/* The LUN with this number, if its user may have it. NULL: there is none, for this one. */
+struct lun *conn_lun(const struct conn *conn, unsigned number);
 
 /* One line about it in the log; lun 0: about none. */
 void conn_log(struct conn *conn, unsigned lun, const char *format, ...)

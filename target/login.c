@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "association.h"
+#include "chap.h"
 #include "conn.h"
 #include "portal.h"
 #include "unit.h"
@@ -43,6 +44,7 @@ struct login {
     bool named;    /* a TargetName came, and it is ours */
     enum status status;
     uint16_t first_tsih, tsih; /* in requests, in the last response */
+    struct chap chap;
     struct text in, out;
 };
 
@@ -81,19 +83,25 @@ static void target_name(struct login *login, const char *value)
         fail(login, STATUS_NOT_FOUND, "another target's name");
 }
 
-static bool has_none(const char *list)
+static bool has(const char *list, const char *method)
 {
-    const char *none = strstr(list, "None");
+    g_auto(GStrv) methods = g_strsplit(list, ",", -1);
 
-    return none && (none == list || none[-1] == ',') && (none[4] == 0 || none[4] == ',');
+    return g_strv_contains((const char *const *)methods, method);
 }
 
 static bool auth_method(struct login *login, const char *value)
 {
-    if (has_none(value))
+    if (login->chap.state != CHAP_IDLE)
+        return false;
+    if (has(value, "CHAP") && login->conn->target->config->users->len > 0) {
+        login->chap.state = CHAP_CHOSEN;
+        return text_put(&login->out, "AuthMethod", "CHAP");
+    }
+    if (has(value, "None"))
         return text_put(&login->out, "AuthMethod", "None");
     fail(login, STATUS_AUTHENTICATION_FAILURE,
-         "it insists on an AuthMethod; sealed LUNs have keys of their own");
+         "it insists on an AuthMethod; there are CHAP, if there are users, and None");
     return true;
 }
 
@@ -109,6 +117,8 @@ static bool take_key(struct login *login, const char *key, const char *value)
         return true;
     else if (strcmp(key, "AuthMethod") == 0)
         return auth_method(login, value);
+    else if (g_str_has_prefix(key, "CHAP_"))
+        return chap_take(&login->chap, key, value);
     else
         return text_negotiate(&login->conn->parameters, key, value, &login->out);
     return true;
@@ -126,6 +136,18 @@ static void take_text(struct login *login)
     if (bad || !room)
         fail(login, STATUS_INITIATOR_ERROR,
              "its text is no list of keys, or too long, or says a key twice");
+}
+
+/* Until CHAP is done the stage stays, whatever the initiator asks for. */
+static void authenticate(struct login *login, uint8_t *bhs)
+{
+    const char *wrong = chap_step(&login->chap, login->conn->target->config, &login->out);
+
+    if (wrong)
+        fail(login, STATUS_AUTHENTICATION_FAILURE, wrong);
+    login->conn->user = login->chap.user;
+    if (login->chap.state != CHAP_IDLE && login->chap.state != CHAP_DONE)
+        bhs[BHS_FLAGS] &= (uint8_t) ~(PDU_TRANSIT | 3);
 }
 
 static void check_names(struct login *login)
@@ -266,6 +288,8 @@ static bool step(struct login *login, bool *finished)
     }
     take_text(login);
     if (login->status == STATUS_SUCCESS)
+        authenticate(login, bhs);
+    if (login->status == STATUS_SUCCESS)
         check_names(login);
     if (login->status == STATUS_SUCCESS)
         check_tsih(login);
@@ -297,6 +321,7 @@ bool login_run(struct conn *conn)
         conn->data_digest = conn->parameters.data_digest;
         sender_set_digests(&conn->sender, conn->header_digest, conn->data_digest);
     }
+    chap_clear(&login->chap);
     free(login);
     return ok;
 }

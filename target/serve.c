@@ -145,7 +145,7 @@ static enum function_response abort_task_set(struct conn *conn, const uint8_t *l
 /* Tasks of this session that still collect data are dropped; the others come to their end. */
 static enum function_response reset_unit(struct conn *conn, const uint8_t *lun_field)
 {
-    const struct lun *lun = target_lun(conn->target, transfer_lun(lun_field));
+    const struct lun *lun = conn_lun(conn, transfer_lun(lun_field));
 
     if (!lun)
         return LUN_DOES_NOT_EXIST;
@@ -163,7 +163,7 @@ static enum function_response warm_reset(struct conn *conn)
     uint8_t lun_field[8] = {0};
 
     for (unsigned i = 0; i < conn->target->lun_count; i++) {
-        if (conn->target->luns[i].sealed)
+        if (conn->target->luns[i].sealed || !target_shows(&conn->target->luns[i], conn->user))
             continue;
         lun_field[1] = (uint8_t)conn->target->luns[i].number;
         response = reset_unit(conn, lun_field);

@@ -34,10 +34,9 @@ void spc_request_sense(struct task *task)
 /* 6.33 */
 void spc_report_luns(struct task *task)
 {
-    const unsigned count = task->conn->target->lun_count;
-    const uint32_t bytes = 8 + 8 * count;
-    uint32_t allocated = wire_get32(task->cdb + 6), n = bytes;
-    uint8_t *out = task_answer_room(task, bytes);
+    const struct target *target = task->conn->target;
+    uint32_t allocated = wire_get32(task->cdb + 6), n = 8;
+    uint8_t *out = task_answer_room(task, 8 + 8 * target->lun_count);
 
     if (!out)
         return;
@@ -45,12 +44,12 @@ void spc_report_luns(struct task *task)
         task_check(task, SENSE_INVALID_FIELD_IN_CDB);
         return;
     }
-    if (task->cdb[2] == 1) { /* well known ones: none */
-        n = 8;
-    } else {
-        wire_put32(out, 8 * count);
-        for (unsigned i = 0; i < count; i++)
-            out[8 + 8 * i + 1] = (uint8_t)task->conn->target->luns[i].number;
+    for (unsigned i = 0; task->cdb[2] != 1 && i < target->lun_count; i++) { /* 1: well known ones */
+        if (!target_shows(&target->luns[i], task->conn->user))
+            continue;
+        out[n + 1] = (uint8_t)target->luns[i].number;
+        n += 8;
     }
+    wire_put32(out, n - 8);
     task_data(task, out, n < allocated ? n : allocated);
 }

@@ -141,6 +141,13 @@ struct lun *target_lun(const struct target *target, unsigned number)
     return NULL;
 }
 
+bool target_shows(const struct lun *lun, const struct user *user)
+{
+    char **names = lun->settings->users;
+
+    return !names || (user && g_strv_contains((const char *const *)names, user->name));
+}
+
 static bool is_listed(const struct lun *lun, const struct initiator *initiator)
 {
     char **names = lun->settings->initiators;

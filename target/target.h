@@ -45,6 +45,8 @@ int target_open_luns(struct target *target, char *message, size_t size);
 int target_close(struct target *target, char *message, size_t size);
 
 struct lun *target_lun(const struct target *target, unsigned number); /* NULL: none */
+/* May this user of CHAP (NULL: none) have this LUN at all? */
+bool target_shows(const struct lun *lun, const struct user *user);
 /* May who has this key use this sealed LUN? */
 bool target_allows(const struct target *target, const struct lun *lun,
                    const uint8_t key[KEY_BYTES]);

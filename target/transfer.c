@@ -31,7 +31,7 @@ static struct task *make_task(struct conn *conn, const uint8_t *bhs)
         return NULL;
     task->numbered = !(bhs[BHS_OPCODE] & PDU_IMMEDIATE);
     task->lun_number = transfer_lun(bhs + BHS_LUN);
-    task->lun = target_lun(conn->target, task->lun_number);
+    task->lun = conn_lun(conn, task->lun_number);
     memcpy(task->lun_field, bhs + BHS_LUN, sizeof task->lun_field);
     memcpy(task->cdb, bhs + BHS_CDB, sizeof task->cdb);
     task->itt = wire_get32(bhs + BHS_ITT);

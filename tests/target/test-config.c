@@ -55,6 +55,10 @@ static void test_all(void)
                                "[lun 2]\n"
                                "path=/srv/plain\n"
                                "access=read-only\n"
+                               "users=alice\n"
+                               "[user alice]\n"
+                               "password=wonder land\\s1\n"
+                               "target-password=looking-glass\n"
                                "[initiator laptop]\n"
                                "key=" KEY_A "\n"
                                "[initiator desk]\n"
@@ -86,6 +90,10 @@ static void test_all(void)
     g_assert_null(lun->initiators[1]);
     lun = config_lun(&config, 2);
     g_assert_true(lun->plain && lun->read_only);
+    g_assert_cmpstr(lun->users[0], ==, "alice");
+    g_assert_cmpstr(config_user(&config, "alice")->password, ==, "wonder land 1");
+    g_assert_cmpstr(config_user(&config, "alice")->target_password, ==, "looking-glass");
+    g_assert_null(config_user(&config, "bob"));
     g_assert_null(config_lun(&config, 1));
     g_assert_nonnull(config_initiator(&config, "laptop"));
     g_assert_null(config_initiator(&config, "lap"));
@@ -139,6 +147,13 @@ static void test_wrong(void)
         {TARGET LUN "access=plain\ninitiators=laptop\n",
          "conf:8: [lun 1] initiators=keys protect sealed LUNs only"},
         {TARGET LAPTOP LUN "[lun 2]\npath=/disk\n", "conf:10: [lun 2] path=LUN 1 has it already"},
+        {TARGET "[user a]\npassword=short\n", "conf:6: [user a] password=of 5 bytes: 12 to 255"},
+        {TARGET "[user a]\npassword=wonderland-1\ntarget-password=wonderland-1\n",
+         "conf:7: [user a] target-password=the same as the other one"},
+        {TARGET "[user a]\ntarget-password=wonderland-1\n",
+         "conf:5: [user a] password= is missing"},
+        {TARGET LUN "access=plain\nusers=a\n", "conf:8: [lun 1] users=a: nobody; a group [user a]"},
+        {TARGET LAPTOP LUN "users=a\n", "conf:9: [lun 1] users=users are of plain LUNs only"},
         {TARGET "[initiator a]\nkey=short\n", "conf:6: [initiator a] key=short: a public key"},
         {TARGET "[initiator a]\n", "conf:5: [initiator a] key= is missing"},
     };
