@@ -67,6 +67,8 @@ struct inode {
     uint64_t unordered_stamp;
     GList unordered_link;
     struct data_lock data_lock; /* inode.c initialises and destroys it, data.c takes it */
+    int64_t unlinked_us;    /* ops_unlink.c's: when a name of several went last, and by which thread */
+    pid_t unlinked_by;
     struct dir_index *index; /* directories: dir.c; NULL until it is needed */
 };
 

@@ -18,6 +18,7 @@
 #include "fs.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <fuse_lowlevel.h>
@@ -26,7 +27,9 @@
 #include "ops.h"
 
 #define FOREVER_S 1e9
-#define MAX_WRITE_BYTES (256u << 10) /* as fast as 1 MiB, and each writer's thread keeps so much */
+#define MAX_WRITE_BYTES                                                                            \
+    (256u << 10) /* as fast as 1 MiB, and each writer's thread keeps so much                       \
+                  */
 #define MAX_BACKGROUND 64
 
 /* Also by the volume's threads, which must not wait: not under fs->lock. */
@@ -126,9 +129,14 @@ static void reply_entry(struct ops_job *job, const struct fuse_entry_param *e)
 static void reply_made(struct fs *fs, struct ops_job *job, int error, struct inode *inode)
 {
     struct fuse_entry_param e;
+    bool unsure = !error && ops_is_being_unlinked(fs, job, inode);
 
     if (!error)
         ops_fill_entry(fs, inode, &e);
+    if (unsure) {
+        e.attr.st_nlink++;
+        e.attr_timeout = 0;
+    }
     pthread_mutex_unlock(&fs->lock);
     if (error)
         ops_reply_error(job, error);
@@ -243,15 +251,18 @@ static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 
 static void reply_attr(struct fs *fs, struct ops_job *job, int error, const struct inode *inode)
 {
+    bool unsure = !error && ops_is_being_unlinked(fs, job, inode);
     struct stat st;
 
     if (!error)
         inode_stat(fs, inode, &st);
+    if (unsure)
+        st.st_nlink++;
     pthread_mutex_unlock(&fs->lock);
     if (error)
         ops_reply_error(job, error);
     else if (ops_may_reply(job))
-        fuse_reply_attr(job->req, &st, FOREVER_S);
+        fuse_reply_attr(job->req, &st, unsure ? 0 : FOREVER_S);
 }
 
 static void run_getattr(struct fs *fs, struct ops_job *job)
@@ -427,6 +438,8 @@ static void remove_name(struct fs *fs, struct ops_job *job,
     pthread_mutex_lock(&fs->lock);
     error = ops_known_for_change(fs, job->ino, &dir);
     if (!error)
+        ops_note_unlink(fs, job, dir, job->name);
+    if (!error)
         error = remove(fs, dir, job->name);
     pthread_mutex_unlock(&fs->lock);
     ops_reply_error(job, error);
@@ -484,6 +497,8 @@ static void run_rename(struct fs *fs, struct ops_job *job)
     error = ops_known_for_change(fs, job->ino, &dir);
     if (!error)
         error = ops_known(fs, job->new_ino, &new_dir);
+    if (!error && !(job->flags & RENAME_EXCHANGE))
+        ops_note_unlink(fs, job, new_dir, job->new_name);
     if (!error)
         error = dir_rename(fs, dir, job->name, new_dir, job->new_name, job->flags);
     pthread_mutex_unlock(&fs->lock);

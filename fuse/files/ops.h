@@ -48,6 +48,13 @@ void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi);
 
+/* ---- ops_unlink.c ---- (fs->lock held) */
+/* `name` is about to go from `dir`. */
+void ops_note_unlink(struct fs *fs, const struct ops_job *job, struct inode *dir, const char *name);
+/* Before the kernel is told the number of links. May wait, and let go of fs->lock meanwhile.
+ * True: it goes on. Then one link too many is to be told, for this once: it may be counted down. */
+bool ops_is_being_unlinked(struct fs *fs, const struct ops_job *job, const struct inode *inode);
+
 /* ---- ops_xattr.c ---- */
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
