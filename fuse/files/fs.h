@@ -87,6 +87,7 @@ int fs_close(struct fs *fs);
 /* What the caller could not write is lost for the volume: nothing follows it, the
  * mount turns read-only, with a line in the log. fs->lock not held. */
 void fs_failed(struct fs *fs, int error);
+void fs_fail(struct fs *fs, int error); /* the same, fs->lock held */
 /* All names, sizes and attributes are durable when it returns 0; and the data of `inode`,
  * if not NULL. fs->lock not held. */
 int fs_sync(struct fs *fs, struct inode *inode);

@@ -419,7 +419,7 @@ static int free_contents(struct fs *fs, struct inode *inode)
 void inode_undo(struct fs *fs, struct inode *inode)
 {
     if (free_contents(fs, inode) != 0 || free_inode(fs, inode) != 0)
-        fs->error = -EIO; /* a slot that nobody has a name for: for e2fsck */
+        fs_fail(fs, -EIO); /* a slot that nobody has a name for: for e2fsck */
     table_remove(fs, inode);
 }
 
@@ -478,7 +478,7 @@ void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups)
     if (inode->raw.i_links_count > 0 && inode->unordered && !fs->error)
         return; /* it goes when its data has left */
     if (inode->raw.i_links_count == 0 && !fs->read_only && delete_inode(fs, inode) != 0)
-        fs->error = -EIO;
+        fs_fail(fs, -EIO);
     write_atime(fs, inode);
     table_remove(fs, inode);
 }

@@ -72,7 +72,7 @@ struct journal {
     unsigned holds;
     bool freezing;
     pthread_cond_t released; /* no holds, or not freezing any more */
-    pthread_cond_t admitted; /* the running transaction was frozen */
+    pthread_cond_t admitted; /* the running transaction was frozen, or something went home */
 
     pthread_t thread;
     pthread_cond_t wake; /* for the thread */
@@ -155,14 +155,32 @@ static void kick(struct journal *j)
     pthread_cond_signal(&j->wake);
 }
 
+/* Blocks that one share of the metadata cache, and of the log, has. */
+static uint64_t share(const struct journal *j, unsigned divisor)
+{
+    return MIN(bufcache_limit(j->fs->cache), jbd2_size(j->log)) / divisor;
+}
+
+static bool is_too_much(const struct journal *j)
+{
+    return bufcache_running(j->fs->cache) >= share(j, RUNNING_SHARE) ||
+           bufcache_logged(j->fs->cache) >= share(j, 1);
+}
+
 void journal_admit(struct journal *j)
 {
-    uint64_t hard = MIN(bufcache_limit(j->fs->cache), jbd2_size(j->log)) / RUNNING_SHARE;
-
-    if (bufcache_running(j->fs->cache) >= hard / 2)
+    if (bufcache_running(j->fs->cache) >= share(j, RUNNING_SHARE) / 2)
         kick(j);
-    while (bufcache_running(j->fs->cache) >= hard && !j->fs->error)
+    while (is_too_much(j) && !j->fs->error) {
+        kick(j);
         pthread_cond_wait(&j->admitted, &j->fs->lock);
+    }
+}
+
+void journal_failed(struct journal *j)
+{
+    kick(j);
+    pthread_cond_broadcast(&j->admitted);
 }
 
 void journal_hold(struct journal *j)
@@ -293,6 +311,7 @@ static int write_home(struct journal *j, const GPtrArray *buffers, unsigned flag
         pthread_mutex_lock(&j->fs->lock);
         for (guint k = 0; k < run.count; k++)
             bufcache_is_home(j->fs->cache, run.buffers[k]);
+        pthread_cond_broadcast(&j->admitted);
         pthread_mutex_unlock(&j->fs->lock);
     }
     return error;
@@ -475,22 +494,28 @@ int journal_commit(struct journal *j)
 
 /* ---- the thread ---- */
 
-static bool is_much_logged(struct journal *j)
+/* fs->lock held. */
+static bool is_much_logged(const struct journal *j)
 {
-    bool much;
+    return bufcache_logged(j->fs->cache) > share(j, LOGGED_SHARE);
+}
 
-    pthread_mutex_lock(&j->fs->lock);
-    much = bufcache_logged(j->fs->cache) >
-           MIN(bufcache_limit(j->fs->cache), jbd2_size(j->log)) / LOGGED_SHARE;
-    pthread_mutex_unlock(&j->fs->lock);
-    return much;
+/* fs->lock held. */
+static bool is_something_to_do(const struct journal *j)
+{
+    return bufcache_running(j->fs->cache) > 0 || !g_queue_is_empty(&j->fs->unordered) ||
+           is_much_logged(j);
 }
 
 static void commit_and_checkpoint(struct journal *j)
 {
     int error = journal_commit(j);
+    bool much;
 
-    if (!error && is_much_logged(j))
+    pthread_mutex_lock(&j->fs->lock);
+    much = is_much_logged(j);
+    pthread_mutex_unlock(&j->fs->lock);
+    if (!error && much)
         error = checkpoint(j);
     if (error)
         fs_failed(j->fs, error);
@@ -504,11 +529,6 @@ static void abort_journal(struct journal *j)
         jbd2_write_abort(j->log);
     j->aborted = true;
     pthread_mutex_unlock(&j->commit_lock);
-}
-
-static bool is_something_running(struct journal *j)
-{
-    return bufcache_running(j->fs->cache) > 0 || !g_queue_is_empty(&j->fs->unordered);
 }
 
 static void *commit_now_and_then(void *opaque)
@@ -525,7 +545,7 @@ static void *commit_now_and_then(void *opaque)
                pthread_cond_timedwait(&j->wake, &j->fs->lock, &when) != ETIMEDOUT)
             ;
         j->kicked = false;
-        if (j->stopping || (!j->fs->error && !is_something_running(j)))
+        if (j->stopping || (!j->fs->error && !is_something_to_do(j)))
             continue;
         error = j->fs->error;
         pthread_mutex_unlock(&j->fs->lock);

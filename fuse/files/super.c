@@ -28,17 +28,24 @@ static void say(char message[ENCSAN_MESSAGE_BYTES], const char *format, ...)
     va_end(args);
 }
 
+void fs_fail(struct fs *fs, int error)
+{
+    if (fs->error)
+        return;
+    fs->error = error;
+    fs->read_only = true;
+    log_line(LOG_ERR,
+             "cannot write to the volume: %s; the mount is now read-only, "
+             "unmount it and mount it again",
+             strerror(-error));
+    if (fs->journal)
+        journal_failed(fs->journal);
+}
+
 void fs_failed(struct fs *fs, int error)
 {
     pthread_mutex_lock(&fs->lock);
-    if (!fs->error) {
-        fs->error = error;
-        fs->read_only = true;
-        log_line(LOG_ERR,
-                 "cannot write to the volume: %s; the mount is now read-only, "
-                 "unmount it and mount it again",
-                 strerror(-error));
-    }
+    fs_fail(fs, error);
     pthread_mutex_unlock(&fs->lock);
 }
 
