@@ -155,7 +155,7 @@ static long run_chown(const struct operation *op, struct outcome *outcome)
 
 static long run_truncate(const struct operation *op, struct outcome *outcome)
 {
-    return truncate(op->path, op->a % 4 ? op->b % DATA_BYTES : op->b);
+    return truncate(op->path, op->a % 4 ? op->b % DATA_BYTES : op->b % (1u << 24));
 }
 
 static long run_write(const struct operation *op, struct outcome *outcome)

@@ -25,10 +25,10 @@ same_trees() {
     tree "$M" | diff "$T/tree" - || fail "the trees differ"
 }
 
-for seed in ${SEEDS:-1 2 3 4}; do
+for seed in ${SEEDS:-1 2 3}; do
     say "seed $seed"
     chmod 777 "$M" "$T/reference"
-    "$SIDE_BY_SIDE" "$seed" "${OPERATIONS:-8000}" "$M" "$T/reference" || fail "seed $seed: not as on the kernel's ext4"
+    "$SIDE_BY_SIDE" "$seed" "${OPERATIONS:-6000}" "$M" "$T/reference" || fail "seed $seed: not as on the kernel's ext4"
     same_trees
 done
 say "a fresh mount"
