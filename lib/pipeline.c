@@ -298,21 +298,36 @@ static bool must_wait(const struct encsan *v, const struct segment *s)
     return s->urgent ? is_urgent_held(v) : TAILQ_FIRST(&v->by_age) != s;
 }
 
-/* Only the first blocks of a READY segment are sent; the rest is a segment that follows. */
+/* How many of a READY segment's blocks are sent at once. Of a small urgent one on a
+ * long line, as few as TCP sends in its first flight after a pause: the rest goes in
+ * other sessions, so that an fsync still takes one round trip. */
+static uint64_t blocks_at_once(struct encsan *v, const struct segment *s)
+{
+    if (!s->urgent)
+        return v->write_blocks;
+    return s->blocks <= SPREAD_BLOCKS_MAX && v->live_sessions > 1 &&
+                   nexus_rtt_min_us(v) > SPREAD_RTT_US
+               ? SPREAD_BLOCKS
+               : s->blocks;
+}
+
+/* The rest is a segment that follows. */
 static void split(struct encsan *v, struct segment_list *list, struct segment *s)
 {
+    uint64_t blocks = blocks_at_once(v, s);
     struct segment *rest;
 
-    if (s->urgent || s->barrier || s->operation != WIRE_OP_WRITE || s->blocks <= v->write_blocks)
+    if (s->barrier || s->operation != WIRE_OP_WRITE || s->blocks <= blocks)
         return;
-    rest = segment_take(v, s->operation, s->lba + v->write_blocks);
+    rest = segment_take(v, s->operation, s->lba + blocks);
     if (!rest)
         return;
     rest->state = s->state;
+    rest->urgent = s->urgent;
     rest->age = s->age;
-    rest->blocks = s->blocks - v->write_blocks;
-    memcpy(rest->page, s->page + v->write_blocks, rest->blocks * sizeof rest->page[0]);
-    s->blocks = v->write_blocks;
+    rest->blocks = s->blocks - blocks;
+    memcpy(rest->page, s->page + blocks, rest->blocks * sizeof rest->page[0]);
+    s->blocks = blocks;
     RB_INSERT(segment_tree, &v->staged, rest);
     TAILQ_INSERT_AFTER(&v->by_age, s, rest, order);
     TAILQ_INSERT_AFTER(list, s, rest, queue);

@@ -58,6 +58,9 @@
 #define ATTEMPTS_MAX 3
 #define WRITE_BLOCKS_MIN 4     /* of a segment on a slow line */
 #define WRITE_LASTS_S 0.006 /* there: what is urgent waits for whole segments */
+#define SPREAD_BLOCKS 1        /* of an urgent segment, over the sessions of a long line */
+#define SPREAD_BLOCKS_MAX 16   /* it has no more */
+#define SPREAD_RTT_US 2000     /* which is longer */
 
 enum segment_state {
     SEGMENT_FREE,
