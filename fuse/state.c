@@ -13,9 +13,11 @@
 
 #include "folders.h"
 #include "log.h"
+#include "mountpoint.h"
 
 #define GROUP "mount"
 #define POLL_US 100000 /* between two looks at the lock of a mount that is finishing */
+#define LOOKS_MAX 100  /* at one of which nobody knows */
 
 struct state {
     int lock;   /* flock'd */
@@ -37,6 +39,15 @@ static bool is_finishing(struct state *state)
     return !g_strcmp0(text, "finishing");
 }
 
+/* The kernel has unmounted it, but its daemon has not heard of that yet; or it
+ * does not show yet; or it does not show here, in another mount namespace. */
+static bool is_out_of_sight(struct state *state)
+{
+    g_autofree char *where = g_key_file_get_string(state->file, GROUP, "mountpoint", NULL);
+
+    return where && !mountpoint_find(where, NULL);
+}
+
 static int store(struct state *state, const char *text, char *message, size_t size)
 {
     g_autoptr(GError) error = NULL;
@@ -52,6 +63,7 @@ static int store(struct state *state, const char *text, char *message, size_t si
 static int take(struct state *state, const char *name, char *message, size_t size)
 {
     bool told = false;
+    unsigned looks = 0;
 
     while (flock(state->lock, LOCK_EX | LOCK_NB)) {
         if (errno != EWOULDBLOCK) {
@@ -61,7 +73,7 @@ static int take(struct state *state, const char *name, char *message, size_t siz
             return error;
         }
         load(state);
-        if (!is_finishing(state)) {
+        if (!is_finishing(state) && (!is_out_of_sight(state) || ++looks > LOOKS_MAX)) {
             g_autofree char *where = g_key_file_get_string(state->file, GROUP, "mountpoint", NULL);
 
             snprintf(message, size, "%s is already mounted on %s", name,
