@@ -403,14 +403,14 @@ static bool is_urgent_older(const struct segment_list *list, uint64_t age)
     return false;
 }
 
-/* Something that the flush covers has no ordinal yet. */
+/* Something that the flush covers has no ordinal yet. (None of it is FILLING any more:
+ * the flush has made it READY when it came.) */
 static bool is_staged_for(const struct encsan *v, const struct request *r)
 {
     const struct segment *oldest = TAILQ_FIRST(&v->by_age);
 
     if (r->flags & ENCSAN_URGENT)
-        return is_urgent_older(&v->urgent, r->age) || is_urgent_older(&v->held, r->age) ||
-               is_urgent_older(&v->filling, r->age);
+        return is_urgent_older(&v->urgent, r->age) || is_urgent_older(&v->held, r->age);
     return oldest && oldest->age <= r->age;
 }
 
