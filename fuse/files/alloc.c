@@ -172,14 +172,15 @@ static void give_back(struct fs *fs, blk64_t physical, uint64_t count)
 
 /* Takes blocks and enters them into the map; tree is NULL for a block-mapped file. */
 static errcode_t fill_hole(struct fs *fs, struct inode *inode, ext2_extent_handle_t tree,
-                           uint64_t logical, uint64_t count, struct extent_run *run)
+                           uint64_t logical, uint64_t count, uint64_t file_blocks,
+                           struct extent_run *run)
 {
     blk64_t goal, physical;
     uint64_t taken;
     errcode_t err = find_goal(fs, inode, tree, logical, &goal);
 
     if (!err)
-        err = blocks_find(fs, goal, count, &physical, &count);
+        err = window_find(fs, inode, goal, count, file_blocks, &physical, &count);
     if (err)
         return err;
     taken = count; /* before the map changes, which may need blocks of its own */
@@ -198,7 +199,7 @@ static errcode_t fill_hole(struct fs *fs, struct inode *inode, ext2_extent_handl
 }
 
 int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
-                struct extent_run *run)
+                uint64_t file_blocks, struct extent_run *run)
 {
     uint64_t available = ext2fs_free_blocks_count(fs->ext2->super), reserved = reserved_blocks(fs);
     ext2_extent_handle_t tree = NULL;
@@ -213,7 +214,7 @@ int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t c
     if (has_extents(inode))
         err = extents_open(fs, inode, &tree);
     if (!err)
-        err = fill_hole(fs, inode, tree, logical, count, run);
+        err = fill_hole(fs, inode, tree, logical, count, file_blocks, run);
     if (tree)
         ext2fs_extent_free(tree);
     error = inode_write(fs, inode);

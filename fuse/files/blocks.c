@@ -3,8 +3,8 @@
  * Which blocks may be taken. A block that was freed is free in ext4's bitmap at
  * once, but pinned: nobody may take it, and it is not discarded, before the
  * transaction that freed it is durable, since until then a crash brings back
- * what it belonged to. fs->taken is ext4's bitmap and the pinned blocks; every
- * search for free blocks goes there.
+ * what it belonged to. fs->taken is ext4's bitmap, the pinned blocks and the
+ * windows (window.c); every search for free blocks goes there.
  *
  * libext2fs takes and frees blocks for directories, nodes of extent trees and
  * attributes by itself: it asks us which, and says so when it took or freed one.
@@ -20,7 +20,7 @@
 #include "broken.h"
 #include "journal.h"
 
-#define FREE_RUNS_LOOKED_AT 64 /* and 4 more for each block wanted, before the longest has to do */
+#define FREE_RUNS_LOOKED_AT 64 /* and some more where much is wanted, before the longest has to do */
 
 /* ---- searching ---- */
 
@@ -41,12 +41,12 @@ static errcode_t next_free(struct fs *fs, blk64_t from, blk64_t end, uint64_t wa
     return 0;
 }
 
-errcode_t blocks_find(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *start, uint64_t *count)
+static errcode_t search(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *start, uint64_t *count)
 {
     blk64_t first = fs->ext2->super->s_first_data_block, end = ext2fs_blocks_count(fs->ext2->super);
     blk64_t from, limit = end, run = 0;
     uint64_t length = 0;
-    uint64_t looks = FREE_RUNS_LOOKED_AT + 4 * want;
+    uint64_t looks = FREE_RUNS_LOOKED_AT + 4 * MIN(want, FREE_RUNS_LOOKED_AT);
     errcode_t err;
 
     if (goal < first || goal >= end)
@@ -73,6 +73,15 @@ errcode_t blocks_find(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *start
             break;
     }
     return *count ? 0 : EXT2_ET_BLOCK_ALLOC_FAIL;
+}
+
+errcode_t blocks_find(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *start, uint64_t *count)
+{
+    errcode_t err = search(fs, goal, want, start, count);
+
+    if (err == EXT2_ET_BLOCK_ALLOC_FAIL && window_drop_all(fs))
+        err = search(fs, goal, want, start, count);
+    return err;
 }
 
 /* ---- taken and freed ---- */

@@ -149,7 +149,7 @@ static int fill_holes(struct fs *fs, struct inode *inode, uint64_t block, uint64
         pthread_mutex_lock(&fs->lock);
         error = alloc_map(fs, inode, block, end - block, &run);
         if (!error && run.hole)
-            error = alloc_range(fs, inode, block, run.count, &run);
+            error = alloc_range(fs, inode, block, run.count, 0, &run);
         pthread_mutex_unlock(&fs->lock);
     }
     return error;

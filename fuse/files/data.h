@@ -6,6 +6,7 @@
 #include "fs.h"
 
 #define BLOCK ENCSAN_BLOCK_BYTES
+#define SEGMENT_BYTES (128u << 10) /* a volume's, by default */
 
 static inline uint64_t round_up(uint64_t offset)
 {

@@ -43,6 +43,7 @@ struct write_request {
 static int map_write(struct write_request *w)
 {
     uint64_t block = w->offset / BLOCK, end = round_up(w->end) / BLOCK;
+    bool grows = w->end > inode_size(w->inode) && w->end >= SEGMENT_BYTES;
     struct write_run item;
     int error = 0;
 
@@ -50,7 +51,8 @@ static int map_write(struct write_request *w)
         error = alloc_map(w->fs, w->inode, block, end - block, &item.run);
         item.reads_zero = !error && (item.run.hole || item.run.unwritten);
         if (!error && item.run.hole)
-            error = alloc_range(w->fs, w->inode, block, item.run.count, &item.run);
+            error = alloc_range(w->fs, w->inode, block, item.run.count, grows ? end : 0,
+                                &item.run);
         if (error)
             break;
         g_array_append_val(w->runs, item);

@@ -48,6 +48,7 @@ struct fs {
 
     struct journal *journal; /* NULL: the mount was read-only at the beginning */
     ext2fs_block_bitmap taken; /* blocks.c */
+    unsigned windows;        /* that are open: window.c */
     GQueue unordered;        /* inodes with data that has not left: unordered.c */
 
     /* ---- groups.c's own ---- */
@@ -66,6 +67,8 @@ struct inode {
     GArray *unordered;      /* the three are unordered.c's; NULL: nothing */
     uint64_t unordered_stamp;
     GList unordered_link;
+    blk64_t window_start;   /* window.c's; count 0: none is open */
+    uint64_t window_count;
     struct data_lock data_lock; /* inode.c initialises and destroys it, data.c takes it */
     int64_t unlinked_us;    /* ops_unlink.c's: when a name of several went last, and by which thread */
     pid_t unlinked_by;
@@ -121,6 +124,14 @@ void blocks_take(struct fs *fs, blk64_t block, blk64_t count);
 /* Pinned until the running transaction is durable. */
 void blocks_free(struct fs *fs, blk64_t block, blk64_t count);
 void blocks_unpin(struct fs *fs, blk64_t block, blk64_t count);
+
+/* ---- window.c ---- (fs->lock held) */
+/* As blocks_find, for a file. One that grows, and has become file_blocks long with these,
+ * gets more blocks behind them kept for it; 0: it does not grow. */
+errcode_t window_find(struct fs *fs, struct inode *inode, blk64_t goal, uint64_t want,
+                      uint64_t file_blocks, blk64_t *start, uint64_t *count);
+void window_drop(struct fs *fs, struct inode *inode);
+bool window_drop_all(struct fs *fs); /* whether there were any */
 
 /* ---- bufcache.c ---- (fs->lock held, but for bufcache_new and _free) */
 struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes);
@@ -233,10 +244,10 @@ struct extent_run { /* a mapped (or, with `hole`, unmapped) run */
 int alloc_map(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
               struct extent_run *run);
 /* Gives blocks to the hole that begins at `logical` and is `count` long or
- * longer: at least one block, contiguous; -ENOSPC. They are unwritten, but for a
+ * longer: at least one block, contiguous; -ENOSPC. file_blocks: see window_find. They are unwritten, but for a
  * block-mapped file, which knows no such state: see run->unwritten. */
 int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
-                struct extent_run *run);
+                uint64_t file_blocks, struct extent_run *run);
 /* Unwritten blocks that now hold data. */
 int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
 /* Frees the blocks [logical, logical + count); count UINT64_MAX: to the end. */

@@ -238,6 +238,7 @@ static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
 static void table_remove(struct fs *fs, struct inode *inode)
 {
     unordered_drop(fs, inode, 0, UINT64_MAX);
+    window_drop(fs, inode);
     g_hash_table_remove(fs->inodes, GUINT_TO_POINTER(inode->ino));
     data_lock_destroy(&inode->data_lock);
     if (inode->index)

@@ -70,6 +70,7 @@ static void unlist_inode(struct fs *fs, struct inode *inode)
     g_queue_unlink(&fs->unordered, &inode->unordered_link);
     g_array_free(inode->unordered, TRUE);
     inode->unordered = NULL;
+    window_drop(fs, inode); /* nobody writes it any more, it seems */
 }
 
 /* Nothing of it is left: what the kernel has forgotten goes now. */
