@@ -32,6 +32,20 @@ static uint64_t reserved_blocks(struct fs *fs)
     return MIN(ext2fs_blocks_count(fs->ext2->super) / 50, 4096);
 }
 
+/* Blocks that data may have. */
+static uint64_t available_blocks(struct fs *fs)
+{
+    uint64_t available = ext2fs_free_blocks_count(fs->ext2->super);
+    uint64_t kept = reserved_blocks(fs) + fs->promised_blocks;
+
+    return available - MIN(kept, available);
+}
+
+bool alloc_can_promise(struct fs *fs, uint64_t count)
+{
+    return available_blocks(fs) >= count;
+}
+
 /* ---- block-mapped files ---- */
 
 static errcode_t lookup_block(struct fs *fs, struct inode *inode, uint64_t logical,
@@ -201,16 +215,16 @@ static errcode_t fill_hole(struct fs *fs, struct inode *inode, ext2_extent_handl
 int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
                 uint64_t file_blocks, struct extent_run *run)
 {
-    uint64_t available = ext2fs_free_blocks_count(fs->ext2->super), reserved = reserved_blocks(fs);
+    uint64_t available = available_blocks(fs);
     ext2_extent_handle_t tree = NULL;
     int error = refuse_inline(inode);
     errcode_t err = 0;
 
     if (error)
         return error;
-    if (available <= reserved)
+    if (available == 0)
         return -ENOSPC;
-    count = MIN(count, MIN(available - reserved, EXT_UNINIT_MAX_LEN));
+    count = MIN(count, MIN(available, EXT_UNINIT_MAX_LEN));
     if (has_extents(inode))
         err = extents_open(fs, inode, &tree);
     if (!err)

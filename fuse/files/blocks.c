@@ -106,11 +106,19 @@ static void one_taken_or_freed(ext2_filsys ext2, blk64_t block, int inuse)
     taken_or_freed(ext2->priv_data, block, 1, inuse);
 }
 
+/* What is promised to data, metadata does not take. */
+static bool is_there(struct fs *fs, uint64_t want)
+{
+    return ext2fs_free_blocks_count(fs->ext2->super) >= fs->promised_blocks + want;
+}
+
 /* libext2fs wants a block; it marks it as used itself. */
 static errcode_t find_one(ext2_filsys ext2, blk64_t goal, blk64_t *block)
 {
     uint64_t count;
 
+    if (!is_there(ext2->priv_data, 1))
+        return EXT2_ET_BLOCK_ALLOC_FAIL;
     return blocks_find(ext2->priv_data, goal, 1, block, &count);
 }
 
@@ -120,7 +128,8 @@ static errcode_t find_run(ext2_filsys ext2, int flags, blk64_t goal, blk64_t wan
 {
     struct fs *fs = ext2->priv_data;
     uint64_t found;
-    errcode_t err = blocks_find(fs, goal, want, block, &found);
+    errcode_t err = is_there(fs, want) ? blocks_find(fs, goal, want, block, &found)
+                                       : EXT2_ET_BLOCK_ALLOC_FAIL;
 
     if (err)
         return err;

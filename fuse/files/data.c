@@ -17,6 +17,7 @@
 #include <linux/falloc.h>
 
 #include "batch.h"
+#include "held.h"
 
 static uint64_t locked_size(struct fs *fs, struct inode *inode)
 {
@@ -132,7 +133,10 @@ int data_truncate(struct fs *fs, struct inode *inode, uint64_t size)
     if (error)
         return error;
     data_lock_exclusive(&inode->data_lock);
-    error = truncate_locked(fs, inode, size);
+    held_cut(fs, inode, size);
+    error = held_place(fs, inode);
+    if (!error)
+        error = truncate_locked(fs, inode, size);
     data_unlock_exclusive(&inode->data_lock);
     return error;
 }
@@ -211,8 +215,10 @@ int data_fallocate(struct fs *fs, struct inode *inode, int mode, uint64_t offset
     if (error)
         return error;
     data_lock_exclusive(&inode->data_lock);
-    error = mode == punch ? punch_hole(fs, inode, offset, offset + length)
-                          : allocate(fs, inode, mode, offset, offset + length);
+    error = held_place(fs, inode);
+    if (!error)
+        error = mode == punch ? punch_hole(fs, inode, offset, offset + length)
+                              : allocate(fs, inode, mode, offset, offset + length);
     data_unlock_exclusive(&inode->data_lock);
     return error;
 }
@@ -249,7 +255,9 @@ int data_seek(struct fs *fs, struct inode *inode, uint64_t offset, int whence, u
 
     if (whence != SEEK_DATA && whence != SEEK_HOLE)
         return -EINVAL;
-    data_lock_shared(&inode->data_lock);
+    error = held_lock_shared(fs, inode);
+    if (error)
+        return error;
     size = locked_size(fs, inode);
     error =
         offset >= size ? -ENXIO : seek_locked(fs, inode, offset, size, whence == SEEK_DATA, found);

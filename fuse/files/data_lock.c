@@ -59,3 +59,13 @@ void data_unlock_exclusive(struct data_lock *lock)
     pthread_cond_broadcast(&lock->changed);
     pthread_mutex_unlock(&lock->mutex);
 }
+
+void data_lock_downgrade(struct data_lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+    lock->writer = false;
+    lock->readers = 1;
+    lock->readers_next = lock->readers_waiting;
+    pthread_cond_broadcast(&lock->changed);
+    pthread_mutex_unlock(&lock->mutex);
+}

@@ -26,5 +26,6 @@ void data_lock_shared(struct data_lock *lock);
 void data_unlock_shared(struct data_lock *lock); /* any thread; does not wait */
 void data_lock_exclusive(struct data_lock *lock);
 void data_unlock_exclusive(struct data_lock *lock);
+void data_lock_downgrade(struct data_lock *lock); /* from exclusive to shared; no writer comes between */
 
 #endif

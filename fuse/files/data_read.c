@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "data.h"
+#include "held.h"
 
 /* How far the file is looked at beyond a range: more than is ever read ahead. */
 #define STREAM_BLOCKS 8192
@@ -187,11 +188,13 @@ void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint
                void (*done)(void *opaque, int error, size_t got), void *opaque)
 {
     struct read_request *r = calloc(1, sizeof *r);
+    int error = r ? held_lock_shared(fs, inode) : -ENOMEM;
     GArray *runs;
     guint i;
 
-    if (!r) {
-        done(opaque, -ENOMEM, 0);
+    if (error) {
+        free(r);
+        done(opaque, error, 0);
         return;
     }
     *r = (struct read_request){.fs = fs,
@@ -202,7 +205,6 @@ void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint
                                .done = done,
                                .opaque = opaque};
     atomic_init(&r->parts, 1);
-    data_lock_shared(&inode->data_lock);
     runs = g_array_new(FALSE, FALSE, sizeof(struct extent_run));
     atomic_init(&r->error, map_range(r, runs));
     for (i = 0; i < runs->len && !atomic_load(&r->error); i++) {

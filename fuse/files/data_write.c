@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Writes of file data. A write holds inode->data_lock, may wait for the
- * network, and goes in this order, so that what the metadata calls data is data
- * at any time:
+ * Writes of file data. A write holds inode->data_lock, and may wait for the
+ * network. Pieces of less than a segment, where the file has no blocks, are held
+ * (held.c). All else goes in this order, so that what the metadata calls data is
+ * data at any time:
  *   1. blocks are taken, as unwritten extents       (fs->lock)
  *   2. partial blocks are read and filled up        (no lock but data_lock)
  *   3. the data is staged in the volume
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #include "batch.h"
+#include "held.h"
 #include "journal.h"
 
 struct write_run {
@@ -224,19 +226,45 @@ static int write_locked(struct write_request *w)
     return error;
 }
 
-ssize_t data_write(struct fs *fs, struct inode *inode, const void *buf, size_t count,
-                   uint64_t offset)
+/* Past what can be held. */
+static ssize_t write_through(struct fs *fs, struct inode *inode, const uint8_t *buf, size_t count,
+                             uint64_t offset)
 {
     struct write_request w = {
         .fs = fs, .inode = inode, .buf = buf, .offset = offset, .end = offset + count};
-    int error = data_check_size(inode, offset, count);
+    int error = held_place(fs, inode);
 
-    if (error || count == 0)
+    if (error)
         return error;
     w.runs = g_array_new(FALSE, FALSE, sizeof(struct write_run));
-    data_lock_exclusive(&inode->data_lock);
     error = write_locked(&w);
-    data_unlock_exclusive(&inode->data_lock);
     g_array_free(w.runs, TRUE);
     return error ? error : (ssize_t)(w.end - offset);
+}
+
+/* A part of it, from its beginning on; data_lock held. */
+static ssize_t write_some(struct fs *fs, struct inode *inode, const uint8_t *buf, size_t count,
+                          uint64_t offset)
+{
+    ssize_t held = held_write(fs, inode, buf, count, offset);
+
+    return held ? held : write_through(fs, inode, buf, count, offset);
+}
+
+ssize_t data_write(struct fs *fs, struct inode *inode, const void *buf, size_t count,
+                   uint64_t offset)
+{
+    ssize_t n = data_check_size(inode, offset, count);
+    size_t done = 0;
+
+    if (n < 0)
+        return n;
+    data_lock_exclusive(&inode->data_lock);
+    for (; done < count; done += (size_t)n) {
+        n = write_some(fs, inode, (const uint8_t *)buf + done, count - done, offset + done);
+        if (n < 0)
+            break;
+    }
+    data_unlock_exclusive(&inode->data_lock);
+    return done > 0 ? (ssize_t)done : n;
 }

@@ -28,6 +28,8 @@
 
 struct bufcache;
 struct buffer;
+struct held;
+struct held_thread;
 struct journal;
 
 struct fs {
@@ -49,6 +51,9 @@ struct fs {
     struct journal *journal; /* NULL: the mount was read-only at the beginning */
     ext2fs_block_bitmap taken; /* blocks.c */
     unsigned windows;        /* that are open: window.c */
+    GQueue held;             /* inodes with data that has no blocks, the oldest first: held.c */
+    uint64_t promised_blocks; /* to it */
+    struct held_thread *held_thread;
     GQueue unordered;        /* inodes with data that has not left: unordered.c */
 
     /* ---- groups.c's own ---- */
@@ -64,6 +69,7 @@ struct inode {
     struct ext2_inode_large raw; /* the truth while the inode is here, but for the size; inode_write puts it into the cache */
     bool atime_changed;     /* in raw alone */
     uint64_t size;          /* the file's; the disk's may lag behind: unordered.c */
+    struct held *held;      /* data that has no blocks yet: held.c; NULL: none */
     GArray *unordered;      /* the three are unordered.c's; NULL: nothing */
     uint64_t unordered_stamp;
     GList unordered_link;
@@ -248,6 +254,8 @@ int alloc_map(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t cou
  * block-mapped file, which knows no such state: see run->unwritten. */
 int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
                 uint64_t file_blocks, struct extent_run *run);
+/* Whether so many more blocks can be promised to data that has none yet. */
+bool alloc_can_promise(struct fs *fs, uint64_t count);
 /* Unwritten blocks that now hold data. */
 int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
 /* Frees the blocks [logical, logical + count); count UINT64_MAX: to the end. */

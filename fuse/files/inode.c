@@ -19,6 +19,7 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
+#include "held.h"
 #include "journal.h"
 
 #define ATIME_OLD_S (24 * 60 * 60) /* relatime's */
@@ -149,7 +150,7 @@ void inode_stat(struct fs *fs, const struct inode *inode, struct stat *st)
     st->st_rdev = device(inode);
     st->st_size = (off_t)inode_size(inode);
     st->st_blksize = (blksize_t)fs->ext2->blocksize;
-    st->st_blocks = (blkcnt_t)sectors(fs, inode);
+    st->st_blocks = (blkcnt_t)(sectors(fs, inode) + held_blocks(inode) * (fs->ext2->blocksize / 512));
     st->st_atim = decode_time(r->i_atime, HAS(inode, i_atime_extra) ? &r->i_atime_extra : NULL);
     st->st_mtim = decode_time(r->i_mtime, HAS(inode, i_mtime_extra) ? &r->i_mtime_extra : NULL);
     st->st_ctim = decode_time(r->i_ctime, HAS(inode, i_ctime_extra) ? &r->i_ctime_extra : NULL);
@@ -238,6 +239,7 @@ static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
 static void table_remove(struct fs *fs, struct inode *inode)
 {
     unordered_drop(fs, inode, 0, UINT64_MAX);
+    held_drop(fs, inode);
     window_drop(fs, inode);
     g_hash_table_remove(fs->inodes, GUINT_TO_POINTER(inode->ino));
     data_lock_destroy(&inode->data_lock);

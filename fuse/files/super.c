@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "held.h"
 #include "journal.h"
 #include "log.h"
 
@@ -135,6 +136,7 @@ static struct fs *fs_new(struct encsan *volume, const struct fs_options *options
     pthread_cond_init(&fs->forgotten, NULL);
     pthread_mutex_init(&fs->counts_lock, NULL);
     fs->inodes = g_hash_table_new(g_direct_hash, g_direct_equal);
+    g_queue_init(&fs->held);
     g_queue_init(&fs->unordered);
     fs->cache = bufcache_new(volume, options->cache_bytes);
     return fs;
@@ -144,11 +146,19 @@ static struct fs *fs_new(struct encsan *volume, const struct fs_options *options
 static int begin_journal(struct fs *fs, unsigned commit_s, char message[ENCSAN_MESSAGE_BYTES])
 {
     struct ext2_super_block *super = fs->ext2->super;
+    int error;
 
     super->s_mtime = (uint32_t)time(NULL);
     super->s_mnt_count++;
     fs->journal = journal_open(fs, commit_s, message);
-    return fs->journal ? 0 : -EIO;
+    if (!fs->journal)
+        return -EIO;
+    error = held_start(fs);
+    if (!error)
+        return 0;
+    say(message, "cannot start a thread: %s", strerror(-error));
+    journal_close(fs->journal);
+    return error;
 }
 
 struct fs *fs_open(struct encsan *volume, const struct fs_options *options,
@@ -179,8 +189,10 @@ struct fs *fs_open(struct encsan *volume, const struct fs_options *options,
 /* All data leaves, and all inodes go. */
 static int forget_all(struct fs *fs)
 {
-    int error = fs->journal ? encsan_flush(fs->volume) : 0;
+    int error = held_place_all(fs);
 
+    if (!error && fs->journal)
+        error = encsan_flush(fs->volume);
     pthread_mutex_lock(&fs->lock);
     if (!error)
         error = unordered_settle(fs);
@@ -192,8 +204,10 @@ static int forget_all(struct fs *fs)
 
 int fs_close(struct fs *fs)
 {
-    int error = forget_all(fs);
+    int error;
 
+    held_stop(fs);
+    error = forget_all(fs);
     if (error) {
         fs_failed(fs, error); /* so it is read-only, and nothing is deleted: */
         pthread_mutex_lock(&fs->lock);
@@ -218,7 +232,7 @@ int fs_statfs(struct fs *fs, struct statvfs *st)
     overhead = super->s_overhead_clusters;
     st->f_bsize = st->f_frsize = fs->ext2->blocksize;
     st->f_blocks = ext2fs_blocks_count(super) - MIN(overhead, ext2fs_blocks_count(super));
-    st->f_bfree = ext2fs_free_blocks_count(super);
+    st->f_bfree = ext2fs_free_blocks_count(super) - fs->promised_blocks;
     st->f_bavail = st->f_bfree - MIN(reserved, st->f_bfree);
     st->f_files = super->s_inodes_count;
     st->f_ffree = st->f_favail = super->s_free_inodes_count;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * data=ordered: metadata never speaks of data that a crash could lose. Data that
- * is staged in the volume is the file's for every reader at once; on the disk its
+ * is held (held.c) or staged in the volume is the file's for every reader at once; on the disk its
  * extents stay unwritten, and the size as it was, until it has left. Then a
  * commit's barrier covers it. So a commit orders no more than what is in flight,
  * and an fsync does not wait for a copy.
@@ -23,6 +23,7 @@
 
 #include "broken.h"
 #include "data.h"
+#include "held.h"
 
 struct byte_range {
     uint64_t from, to;
@@ -179,6 +180,7 @@ static int find_left(struct fs *fs, struct inode *inode, uint64_t from, uint64_t
     struct extent_run run;
     uint64_t at;
 
+    to = held_begin(inode, from, to); /* what is not staged has not left */
     for (at = from / BLOCK; at * BLOCK < to; at += run.count) {
         int error = alloc_map(fs, inode, at, round_up(to) / BLOCK - at, &run);
         uint64_t count;
@@ -249,7 +251,7 @@ int unordered_settle(struct fs *fs)
         struct inode *inode = link->data;
 
         link = link->next; /* the inode may go */
-        error = settle_inode(fs, inode, inode->unordered_stamp <= left || broken("ordered"));
+        error = settle_inode(fs, inode, inode->unordered_stamp <= left || (broken("ordered") && !inode->held));
     }
     return error;
 }
@@ -332,9 +334,10 @@ static int order_locked(struct fs *fs, struct inode *inode)
 
 int unordered_order(struct fs *fs, struct inode *inode)
 {
-    int error = 0;
+    int error = held_lock_shared(fs, inode);
 
-    data_lock_shared(&inode->data_lock);
+    if (error)
+        return error;
     pthread_mutex_lock(&fs->lock);
     if (range_count(inode) > 0)
         error = order_locked(fs, inode);
