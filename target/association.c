@@ -11,27 +11,10 @@
 
 #include "clock.h"
 #include "conn.h"
+#include "nexus.h"
 #include "suite.h"
 
 /* ---- slots ---- */
-
-bool association_start_session(struct conn *conn)
-{
-    conn->nexuses = calloc(conn->target->lun_count, sizeof *conn->nexuses);
-    return conn->nexuses != NULL;
-}
-
-struct nexus *association_nexus(struct conn *conn, const struct lun *lun)
-{
-    return &conn->nexuses[lun->index];
-}
-
-void association_end_session(struct conn *conn)
-{
-    for (unsigned i = 0; conn->nexuses && i < conn->target->lun_count; i++)
-        if (conn->target->luns[i].lease)
-            lease_end_session(conn->target->luns[i].lease, conn);
-}
 
 void association_release(struct association *a)
 {
@@ -43,15 +26,11 @@ void association_release(struct association *a)
     free(a);
 }
 
-void association_release_all(struct conn *conn)
+void association_release_all(struct associations *slots)
 {
-    for (unsigned i = 0; conn->nexuses && i < conn->target->lun_count; i++) {
-        association_release(conn->nexuses[i].pending);
-        association_release(conn->nexuses[i].current);
-        association_release(conn->nexuses[i].previous);
-    }
-    free(conn->nexuses);
-    conn->nexuses = NULL;
+    association_release(slots->pending);
+    association_release(slots->current);
+    association_release(slots->previous);
 }
 
 static bool has_index(const struct association *a, uint8_t index)
@@ -59,32 +38,32 @@ static bool has_index(const struct association *a, uint8_t index)
     return a && sa_index(a->sa) == index;
 }
 
-struct association *association_find(struct nexus *nexus, uint8_t index)
+struct association *association_find(struct associations *slots, uint8_t index)
 {
     struct association *a = NULL;
 
-    if (nexus->pending && now_us() >= nexus->pending->expires_us) {
-        association_release(nexus->pending);
-        nexus->pending = NULL;
+    if (slots->pending && now_us() >= slots->pending->expires_us) {
+        association_release(slots->pending);
+        slots->pending = NULL;
     }
-    if (has_index(nexus->pending, index))
-        a = nexus->pending;
-    else if (has_index(nexus->current, index))
-        a = nexus->current;
-    else if (has_index(nexus->previous, index))
-        a = nexus->previous;
+    if (has_index(slots->pending, index))
+        a = slots->pending;
+    else if (has_index(slots->current, index))
+        a = slots->current;
+    else if (has_index(slots->previous, index))
+        a = slots->previous;
     if (a)
         atomic_fetch_add(&a->references, 1);
     return a;
 }
 
-static uint8_t free_index(struct nexus *nexus)
+static uint8_t free_index(struct associations *slots)
 {
     do
-        nexus->last_index++;
-    while (has_index(nexus->current, nexus->last_index) ||
-           has_index(nexus->previous, nexus->last_index));
-    return nexus->last_index;
+        slots->last_index++;
+    while (has_index(slots->current, slots->last_index) ||
+           has_index(slots->previous, slots->last_index));
+    return slots->last_index;
 }
 
 static const char *intent_name(uint8_t intent)
@@ -96,17 +75,20 @@ static const char *intent_name(uint8_t intent)
 
 bool association_promote(struct conn *conn, struct association *a)
 {
-    struct nexus *nexus = association_nexus(conn, a->lun);
+    struct associations *slots = &nexus_of(conn, a->lun)->sealed;
     char key[KEY_TEXT_BYTES];
 
-    if (nexus->pending != a)
+    if (slots->pending != a)
         return false;
     lease_attach(a->lun->lease, &a->grant, &a->hello, a->generation);
+    /* since message 2 it may have been taken off the list, and lease_expel have come too early */
+    if (!target_allows(conn->target, a->lun, a->grant.who.key))
+        conn_end(conn);
     a->pending = false;
-    association_release(nexus->previous);
-    nexus->previous = nexus->current;
-    nexus->current = a;
-    nexus->pending = NULL;
+    association_release(slots->previous);
+    slots->previous = slots->current;
+    slots->current = a;
+    slots->pending = NULL;
     key_to_text(a->grant.who.key, key);
     if (a->hello.intent == WIRE_INTENT_RESUME && a->grant.state == WIRE_LEASE_HELD)
         return true; /* one more session of a mount that has said so */
@@ -122,13 +104,13 @@ bool association_promote(struct conn *conn, struct association *a)
 static struct noise *make_noise(const struct target *target, const struct lun *lun)
 {
     static const char label[] = "encsan 1";
-    size_t name_bytes = strlen(target->config->name) + 1;
+    size_t name_bytes = strlen(lun->target_name) + 1;
     uint8_t prologue[sizeof label + NAME_BYTES + 8];
     struct noise_config config = {.cipher = NOISE_AESGCM, .prologue = prologue};
     struct noise *noise;
 
     memcpy(prologue, label, sizeof label);
-    memcpy(prologue + sizeof label, target->config->name, name_bytes);
+    memcpy(prologue + sizeof label, lun->target_name, name_bytes);
     wire_put64(prologue + sizeof label + name_bytes, lun->number);
     config.prologue_len = sizeof label + name_bytes + 8;
     memcpy(config.static_private, target->key, NOISE_KEY_BYTES);
@@ -153,6 +135,15 @@ static void log_refusal(struct conn *conn, const struct lun *lun, const uint8_t 
     conn_log(conn, lun->number, "refused to %s: %s", text, reasons[refusal]);
 }
 
+static unsigned allowed_suites(struct target *target)
+{
+    struct config *config = target_config(target);
+    unsigned suites = config->suites;
+
+    config_unref(config);
+    return suites;
+}
+
 /* Who it is and what we answer; welcome->refusal says whether that is a refusal. */
 static void answer(const struct conn *conn, const struct lun *lun, const struct wire_hello *hello,
                    const uint8_t *key, struct wire_welcome *welcome)
@@ -168,7 +159,7 @@ static void answer(const struct conn *conn, const struct lun *lun, const struct 
         return;
     }
     lease_describe(lun->lease, hello, key, welcome);
-    welcome->suite = (uint8_t)suite_choose(wire_get16(hello->suites), conn->target->config->suites);
+    welcome->suite = (uint8_t)suite_choose(wire_get16(hello->suites), allowed_suites(conn->target));
     if (welcome->suite == 0)
         welcome->refusal = WIRE_REFUSED_SUITE;
     wire_put32(welcome->block_bytes, lun->block_bytes);
@@ -209,24 +200,24 @@ static struct association *make_association(struct conn *conn, struct lun *lun, 
 static struct sense reply(struct conn *conn, struct lun *lun, struct noise *noise,
                           const struct wire_hello *hello)
 {
-    struct nexus *nexus = association_nexus(conn, lun);
+    struct associations *slots = &nexus_of(conn, lun)->sealed;
     struct association *a = NULL;
     struct wire_welcome welcome;
 
     answer(conn, lun, hello, noise_remote_static(noise), &welcome);
     if (welcome.refusal == WIRE_ACCEPTED)
-        welcome.sa_index = free_index(nexus);
+        welcome.sa_index = free_index(slots);
     else
         log_refusal(conn, lun, noise_remote_static(noise), welcome.refusal);
-    nexus->has_message_2 =
-        noise_write(noise, (const uint8_t *)&welcome, sizeof welcome, nexus->message_2) > 0;
-    if (nexus->has_message_2 && welcome.refusal == WIRE_ACCEPTED) {
+    slots->has_message_2 =
+        noise_write(noise, (const uint8_t *)&welcome, sizeof welcome, slots->message_2) > 0;
+    if (slots->has_message_2 && welcome.refusal == WIRE_ACCEPTED) {
         a = make_association(conn, lun, noise, hello, &welcome);
-        nexus->has_message_2 = a != NULL;
+        slots->has_message_2 = a != NULL;
     }
-    association_release(nexus->pending);
-    nexus->pending = a;
-    return nexus->has_message_2 ? SENSE_NONE : SENSE_INTERNAL_FAILURE;
+    association_release(slots->pending);
+    slots->pending = a;
+    return slots->has_message_2 ? SENSE_NONE : SENSE_INTERNAL_FAILURE;
 }
 
 struct sense association_message_1(struct conn *conn, struct lun *lun, const uint8_t *message,

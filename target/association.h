@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Handshakes and SAs of a session (PROTOCOL, section 1). A nexus is what one
- * session has with one LUN: at most three SAs,
+ * Handshakes and SAs (PROTOCOL, section 1). One session has with one LUN at
+ * most three SAs,
  *   pending   since message 2 was made; nothing but a SEALED WRITE that opens
  *             makes it current, within WIRE_PENDING_SA_US;
  *   current   the last one that became so;
  *   previous  the one before.
- * Nexuses are the reader's alone. An association lives as long as a slot or a
- * task has a reference to it.
+ * These slots are the reader's alone. An association lives as long as a slot or
+ * a task has a reference to it.
  */
 #ifndef TARGET_ASSOCIATION_H
 #define TARGET_ASSOCIATION_H
@@ -35,20 +35,12 @@ struct association {
     struct grant grant;  /* attached once it is not pending */
 };
 
-struct nexus {
+struct associations {
     struct association *pending, *current, *previous;
     uint8_t last_index;
     bool has_message_2;
     uint8_t message_2[sizeof(struct wire_welcome) + WIRE_NOISE_2_OVERHEAD];
-    bool plain_refused; /* and logged */
 };
-
-bool association_start_session(struct conn *conn); /* false: out of memory */
-/* Twice is once. Commands that come afterwards are fenced. */
-void association_end_session(struct conn *conn);
-void association_release_all(struct conn *conn); /* no command is left */
-
-struct nexus *association_nexus(struct conn *conn, const struct lun *lun);
 
 /* Message 1: makes a pending SA, or a refusal, and message 2. Not SENSE_NONE:
  * it did not open, and nothing has changed. */
@@ -56,8 +48,9 @@ struct sense association_message_1(struct conn *conn, struct lun *lun, const uin
                                    uint32_t bytes);
 
 /* The SA with this index, with a reference; NULL: none. */
-struct association *association_find(struct nexus *nexus, uint8_t index);
+struct association *association_find(struct associations *slots, uint8_t index);
 void association_release(struct association *a);
+void association_release_all(struct associations *slots); /* no command is left */
 /* A SEALED WRITE opened under a pending SA: it takes the lease and is current.
  * The reader's. False: it has been displaced meanwhile. */
 bool association_promote(struct conn *conn, struct association *a);

@@ -24,13 +24,17 @@ struct backend_operations {
     /* 0: what was written before the call is on stable storage. Any error: all
      * that was written since the last 0 may be lost, though it can be read. */
     int (*flush)(struct backend *backend);
+    /* At least this large (0: as it is); `bytes` says then how large it is. -1, with one line
+     * for the user in `message`, also where it would have to be made smaller. NULL: it cannot
+     * grow. Nobody else changes `bytes`. */
+    int (*grow)(struct backend *backend, uint64_t bytes, char *message, size_t size);
     void (*close)(struct backend *backend);
 };
 
 struct backend {
     const struct backend_operations *operations;
-    uint64_t bytes;          /* constant, as the next one */
-    uint32_t physical_bytes; /* what a device writes at once; 0: nobody knows */
+    uint64_t bytes;          /* never less than before */
+    uint32_t physical_bytes; /* constant; what a device writes at once; 0: nobody knows */
 };
 
 /* A regular file or a block device, locked against a second target. bytes: 0,

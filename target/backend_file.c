@@ -33,6 +33,7 @@ struct file {
     /* One flush at a time: an error of writeback is reported to one of those
      * that wait for it, and the others would believe that all is well. */
     pthread_mutex_t flushing;
+    char *path;
 };
 
 static struct file *file_of(struct backend *backend)
@@ -168,12 +169,15 @@ static int file_flush(struct backend *backend)
     return error;
 }
 
+static int file_grow(struct backend *backend, uint64_t bytes, char *message, size_t size);
+
 static void file_close(struct backend *backend)
 {
     struct file *file = file_of(backend);
 
     close(file->fd);
     pthread_mutex_destroy(&file->flushing);
+    free(file->path);
     free(file);
 }
 
@@ -184,6 +188,7 @@ static const struct backend_operations operations = {
     .unmap = file_unmap,
     .extent = file_extent,
     .flush = file_flush,
+    .grow = file_grow,
     .close = file_close,
 };
 
@@ -268,6 +273,20 @@ static int resize(int fd, const char *path, uint64_t wanted, uint64_t *bytes, ch
     return 0;
 }
 
+static int file_grow(struct backend *backend, uint64_t bytes, char *message, size_t size)
+{
+    struct file *file = file_of(backend);
+    uint64_t now;
+
+    if (resize(file->fd, file->path, bytes, &now, message, size) != 0)
+        return -1;
+    if (now < backend->bytes)
+        return fail(message, size, "%s: has become smaller: %llu bytes, and it had %llu",
+                    file->path, (unsigned long long)now, (unsigned long long)backend->bytes);
+    backend->bytes = now;
+    return 0;
+}
+
 static int lock_alone(int fd, const char *path, char *message, size_t size)
 {
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)
@@ -294,9 +313,10 @@ struct backend *backend_file_open(const char *path, uint64_t bytes, char *messag
         return NULL;
     }
     file->backend.operations = &operations;
+    file->path = strdup(path);
     pthread_mutex_init(&file->flushing, NULL);
     file->fd = open_or_make(path, bytes > 0, message, size);
-    if (file->fd >= 0 && lock_alone(file->fd, path, message, size) == 0 &&
+    if (file->path && file->fd >= 0 && lock_alone(file->fd, path, message, size) == 0 &&
         resize(file->fd, path, bytes, &file->backend.bytes, message, size) == 0) {
         file->backend.physical_bytes = physical_bytes(file->fd);
         return &file->backend;
@@ -304,6 +324,7 @@ struct backend *backend_file_open(const char *path, uint64_t bytes, char *messag
     if (file->fd >= 0)
         close(file->fd);
     pthread_mutex_destroy(&file->flushing);
+    free(file->path);
     free(file);
     return NULL;
 }

@@ -120,7 +120,7 @@ static const char *check_response(struct chap *chap, const struct config *config
 
 /* It wants to know of us, too. A challenge that is our own would have us
  * compute what it is to prove: RFC 7143, 9.2.1. */
-static const char *prove_ourselves(struct chap *chap, const struct config *config, struct text *out)
+static const char *prove_ourselves(struct chap *chap, const char *name, struct text *out)
 {
     uint8_t challenge[CHAP_THEIR_CHALLENGE_BYTES_MAX], response[RESPONSE_BYTES];
     int bytes =
@@ -135,18 +135,18 @@ static const char *prove_ourselves(struct chap *chap, const struct config *confi
     if (!chap->user->target_password)
         return "CHAP: it asks for mutual CHAP, and its user has no target-password=";
     if (!respond_to((uint8_t)id, chap->user->target_password, challenge, (size_t)bytes, response) ||
-        !text_put(out, "CHAP_N", config->name) ||
-        !put_binary(out, "CHAP_R", response, sizeof response))
+        !text_put(out, "CHAP_N", name) || !put_binary(out, "CHAP_R", response, sizeof response))
         return NO_MEMORY;
     return NULL;
 }
 
-static const char *finish(struct chap *chap, const struct config *config, struct text *out)
+static const char *finish(struct chap *chap, const struct config *config, const char *name,
+                          struct text *out)
 {
     const char *wrong = check_response(chap, config);
 
     if (!wrong && (chap->their_id || chap->their_challenge))
-        wrong = prove_ourselves(chap, config, out);
+        wrong = prove_ourselves(chap, name[0] ? name : config_target(config, NULL)->name, out);
     if (!wrong)
         chap->state = CHAP_DONE;
     return wrong;
@@ -192,14 +192,15 @@ bool chap_take(struct chap *chap, const char *key, const char *value)
     return false;
 }
 
-const char *chap_step(struct chap *chap, const struct config *config, struct text *out)
+const char *chap_step(struct chap *chap, const struct config *config, const char *name,
+                      struct text *out)
 {
     const char *wrong = NULL;
 
     if (chap->state == CHAP_CHOSEN && chap->algorithms)
         wrong = send_challenge(chap, out);
     else if (chap->state == CHAP_CHALLENGED)
-        wrong = finish(chap, config, out);
+        wrong = finish(chap, config, name, out);
     chap_clear(chap);
     return wrong;
 }

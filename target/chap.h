@@ -32,8 +32,10 @@ struct chap {
 
 /* A CHAP_ key came. False: it is none, is not due, or came before. */
 bool chap_take(struct chap *chap, const char *key, const char *value);
-/* All keys of a request have come: answers them into `out`. NULL, or why the login fails. */
-const char *chap_step(struct chap *chap, const struct config *config, struct text *out);
+/* All keys of a request have come: answers them into `out`; `name` is the target's, "" for
+ * discovery. NULL, or why the login fails. */
+const char *chap_step(struct chap *chap, const struct config *config, const char *name,
+                      struct text *out);
 void chap_clear(struct chap *chap);
 
 #endif

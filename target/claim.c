@@ -50,7 +50,7 @@ static enum lease_verdict judge(struct lease *l, struct lease_write *w, struct d
 {
     struct lease_write *other;
 
-    if (!lease_admits(l, w->grant) || !w->grant->live)
+    if (!lease_admits(l, w->grant) || !w->grant->live || l->retired)
         return LEASE_FENCED;
     if (w->grant->state == WIRE_LEASE_SHARED)
         return LEASE_READ_ONLY;

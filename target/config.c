@@ -12,6 +12,7 @@
 
 #define LEASE_TIMEOUT_S 30
 #define SESSIONS 256
+#define WINDOW 128
 #define MEMORY_BYTES (512u << 20)
 
 /* ---- life ---- */
@@ -34,10 +35,20 @@ static void free_user(void *pointer)
     g_free(user);
 }
 
+static void free_target(void *pointer)
+{
+    struct target_settings *target = pointer;
+
+    g_free(target->label);
+    g_free(target->name);
+    g_free(target);
+}
+
 static void free_lun(void *pointer)
 {
     struct lun_settings *lun = pointer;
 
+    g_free(lun->target);
     g_free(lun->path);
     g_strfreev(lun->initiators);
     g_strfreev(lun->users);
@@ -51,23 +62,57 @@ void config_init(struct config *config)
             WIRE_SUITE_BIT(WIRE_SUITE_AES_256_GCM) | WIRE_SUITE_BIT(WIRE_SUITE_CHACHA20_POLY1305),
         .lease_timeout_s = LEASE_TIMEOUT_S,
         .sessions_max = SESSIONS,
+        .window = WINDOW,
         .memory_bytes = MEMORY_BYTES,
+        .targets = g_ptr_array_new_with_free_func(free_target),
         .initiators = g_ptr_array_new_with_free_func(free_initiator),
         .users = g_ptr_array_new_with_free_func(free_user),
         .luns = g_ptr_array_new_with_free_func(free_lun),
     };
+    atomic_init(&config->references, 1);
 }
 
 void config_free(struct config *config)
 {
     g_strfreev(config->listen);
-    g_free(config->name);
     g_free(config->key_file);
     g_free(config->user);
     g_free(config->state_folder);
+    g_ptr_array_unref(config->targets);
     g_ptr_array_unref(config->initiators);
     g_ptr_array_unref(config->users);
     g_ptr_array_unref(config->luns);
+}
+
+struct config *config_new(void)
+{
+    struct config *config = g_new(struct config, 1);
+
+    config_init(config);
+    return config;
+}
+
+struct config *config_ref(struct config *config)
+{
+    atomic_fetch_add(&config->references, 1);
+    return config;
+}
+
+void config_unref(struct config *config)
+{
+    if (atomic_fetch_sub(&config->references, 1) > 1)
+        return;
+    config_free(config);
+    g_free(config);
+}
+
+struct target_settings *config_add_target(struct config *config, const char *label)
+{
+    struct target_settings *target = g_new0(struct target_settings, 1);
+
+    target->label = g_strdup(label);
+    g_ptr_array_add(config->targets, target);
+    return target;
 }
 
 struct initiator *config_add_initiator(struct config *config, const char *name)
@@ -88,13 +133,49 @@ struct user *config_add_user(struct config *config, const char *name)
     return user;
 }
 
-struct lun_settings *config_add_lun(struct config *config, unsigned number)
+struct lun_settings *config_add_lun(struct config *config, const char *target, unsigned number)
 {
     struct lun_settings *lun = g_new0(struct lun_settings, 1);
 
+    lun->target = g_strdup(target);
     lun->number = number;
     g_ptr_array_add(config->luns, lun);
     return lun;
+}
+
+static int compare_luns(const void *a, const void *b)
+{
+    const struct lun_settings *const *left = a, *const *right = b;
+    int order = g_strcmp0((*left)->target, (*right)->target); /* NULL is first */
+
+    return order ? order : (int)(*left)->number - (int)(*right)->number;
+}
+
+void config_sort(struct config *config)
+{
+    g_ptr_array_sort(config->luns, compare_luns);
+}
+
+const struct target_settings *config_target(const struct config *config, const char *label)
+{
+    for (unsigned i = 0; i < config->targets->len; i++) {
+        const struct target_settings *target = config->targets->pdata[i];
+
+        if (g_strcmp0(target->label, label) == 0)
+            return target;
+    }
+    return NULL;
+}
+
+bool config_has_name(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->targets->len; i++) {
+        const struct target_settings *target = config->targets->pdata[i];
+
+        if (strcmp(target->name, name) == 0)
+            return true;
+    }
+    return false;
 }
 
 const struct initiator *config_initiator(const struct config *config, const char *name)
@@ -119,15 +200,49 @@ const struct user *config_user(const struct config *config, const char *name)
     return NULL;
 }
 
-const struct lun_settings *config_lun(const struct config *config, unsigned number)
+const struct lun_settings *config_lun(const struct config *config, const char *target,
+                                      unsigned number)
 {
     for (unsigned i = 0; i < config->luns->len; i++) {
         const struct lun_settings *lun = config->luns->pdata[i];
 
-        if (lun->number == number)
+        if (lun->number == number && g_strcmp0(lun->target, target) == 0)
             return lun;
     }
     return NULL;
+}
+
+char *config_lun_label(const struct lun_settings *lun)
+{
+    return lun->target ? g_strdup_printf("%s/%u", lun->target, lun->number)
+                       : g_strdup_printf("%u", lun->number);
+}
+
+static void keep_text(char *now, char **next, const char *key, GString *kept)
+{
+    if (g_strcmp0(now, *next) == 0)
+        return;
+    g_string_append_printf(kept, "%s%s=", kept->len ? ", " : "", key);
+    g_free(*next);
+    *next = g_strdup(now);
+}
+
+char *config_keep(const struct config *now, struct config *next)
+{
+    GString *kept = g_string_new(NULL);
+
+    if (!g_strv_equal((const char *const *)now->listen, (const char *const *)next->listen)) {
+        g_string_append(kept, "listen=");
+        g_strfreev(next->listen);
+        next->listen = g_strdupv(now->listen);
+    }
+    keep_text(now->key_file, &next->key_file, "key", kept);
+    keep_text(now->user, &next->user, "user", kept);
+    keep_text(now->state_folder, &next->state_folder, "state-dir", kept);
+    if (now->syslog != next->syslog)
+        g_string_append_printf(kept, "%slog=", kept->len ? ", " : "");
+    next->syslog = now->syslog;
+    return g_string_free(kept, kept->len == 0);
 }
 
 /* ---- values ---- */
@@ -202,9 +317,11 @@ static bool check_path(const struct config *config, unsigned index, struct confi
 
         if (strcmp(lun->path, other->path) != 0)
             continue;
-        *fault = (struct config_fault){lun->number, "path", ""};
-        g_snprintf(fault->what, sizeof fault->what, "LUN %u has it already; each disk is one LUN",
-                   other->number);
+        g_autofree char *label = config_lun_label(other);
+
+        *fault = (struct config_fault){lun, "path", ""};
+        g_snprintf(fault->what, sizeof fault->what, "LUN %s has it already; each disk is one LUN",
+                   label);
         return false;
     }
     return true;
@@ -216,7 +333,7 @@ static bool check_initiators(const struct config *config, const struct lun_setti
     for (char **name = lun->initiators; name && *name; name++) {
         if (config_initiator(config, *name))
             continue;
-        *fault = (struct config_fault){lun->number, "initiators", ""};
+        *fault = (struct config_fault){lun, "initiators", ""};
         g_snprintf(fault->what, sizeof fault->what,
                    "%s: nobody; a group [initiator %s] would say who that is", *name, *name);
         return false;
@@ -230,7 +347,7 @@ static bool check_users(const struct config *config, const struct lun_settings *
     for (char **name = lun->users; name && *name; name++) {
         if (config_user(config, *name))
             continue;
-        *fault = (struct config_fault){lun->number, "users", ""};
+        *fault = (struct config_fault){lun, "users", ""};
         g_snprintf(fault->what, sizeof fault->what,
                    "%s: nobody; a group [user %s] would say who that is", *name, *name);
         return false;
@@ -254,8 +371,18 @@ static bool check_access(const struct config *config, const struct lun_settings 
     }
     if (!what)
         return true;
-    *fault = (struct config_fault){lun->number, key, ""};
+    *fault = (struct config_fault){lun, key, ""};
     g_strlcpy(fault->what, what, sizeof fault->what);
+    return false;
+}
+
+static bool check_target(const struct config *config, const struct lun_settings *lun,
+                         struct config_fault *fault)
+{
+    if (config_target(config, lun->target))
+        return true;
+    *fault = (struct config_fault){lun, "", ""};
+    g_snprintf(fault->what, sizeof fault->what, "there is no [target %s]", lun->target);
     return false;
 }
 
@@ -264,8 +391,9 @@ bool config_check(const struct config *config, struct config_fault *fault)
     for (unsigned i = 0; i < config->luns->len; i++) {
         const struct lun_settings *lun = config->luns->pdata[i];
 
-        if (!check_path(config, i, fault) || !check_access(config, lun, fault) ||
-            !check_initiators(config, lun, fault) || !check_users(config, lun, fault))
+        if (!check_target(config, lun, fault) || !check_path(config, i, fault) ||
+            !check_access(config, lun, fault) || !check_initiators(config, lun, fault) ||
+            !check_users(config, lun, fault))
             return false;
     }
     return true;

@@ -2,11 +2,12 @@
 /*
  * What a target is told: encsan-target.conf(5). The command line (options.c) and
  * the configuration file (config_file.c) both end here, and nothing else reads
- * either of them. Constant once it is complete.
+ * either of them. Constant once it is complete; a reload brings another one.
  */
 #ifndef TARGET_CONFIG_H
 #define TARGET_CONFIG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,9 +17,11 @@
 #include "key.h"
 
 #define LUNS_MAX 255 /* one byte in SAM's peripheral device addressing */
+#define TARGETS_MAX 16
 #define PORTALS_MAX 16
 #define LEASE_TIMEOUT_MAX_S 86400
 #define SESSIONS_MAX 10000
+#define WINDOW_MAX 1024
 
 struct initiator { /* that may come to sealed LUNs */
     char *name;
@@ -30,8 +33,15 @@ struct user { /* of CHAP, for plain LUNs */
     char *target_password; /* the target's own towards it; NULL: no mutual CHAP */
 };
 
+struct target_settings {
+    char *label; /* in the file; NULL: [target] itself */
+    char *name;  /* iSCSI's */
+};
+
 struct lun_settings {
+    char *target;    /* whose, by its label */
     unsigned number; /* 1 to LUNS_MAX */
+    unsigned line;   /* in the file */
     char *path;
     uint64_t bytes;    /* 0: as it is */
     bool plain;        /* without seals */
@@ -41,8 +51,8 @@ struct lun_settings {
 };
 
 struct config {
+    atomic_uint references;
     char **listen; /* HOST:PORT, [V6]:PORT */
-    char *name;
     char *key_file;
     unsigned suites;    /* WIRE_SUITE_BIT of each */
     char *user;         /* whom it runs as; NULL: as it was started */
@@ -50,23 +60,42 @@ struct config {
     char *state_folder; /* NULL: beside each disk */
     unsigned lease_timeout_s;
     unsigned sessions_max;
+    unsigned window;       /* commands of a session at once */
     uint64_t memory_bytes; /* for the data of all sessions */
+    GPtrArray *targets;    /* of struct target_settings; the first is [target] */
     GPtrArray *initiators; /* of struct initiator */
     GPtrArray *users;      /* of struct user */
-    GPtrArray *luns;       /* of struct lun_settings */
+    GPtrArray *luns;       /* of struct lun_settings, by target and number */
 };
 
 void config_init(struct config *config); /* what holds where nothing is said */
 void config_free(struct config *config);
+/* The same where several have it: the last one frees it. */
+struct config *config_new(void);
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config);
 
 /* For both who fill it: the new one belongs to the configuration. */
+struct target_settings *config_add_target(struct config *config, const char *label);
 struct initiator *config_add_initiator(struct config *config, const char *name);
 struct user *config_add_user(struct config *config, const char *name);
-struct lun_settings *config_add_lun(struct config *config, unsigned number);
+struct lun_settings *config_add_lun(struct config *config, const char *target, unsigned number);
+void config_sort(struct config *config); /* once all is there */
 
+/* Labels may be NULL, for [target]. What is not there is NULL. */
+const struct target_settings *config_target(const struct config *config, const char *label);
+/* Is this one of its targets' iSCSI names? */
+bool config_has_name(const struct config *config, const char *name);
 const struct initiator *config_initiator(const struct config *config, const char *name);
 const struct user *config_user(const struct config *config, const char *name);
-const struct lun_settings *config_lun(const struct config *config, unsigned number);
+const struct lun_settings *config_lun(const struct config *config, const char *target,
+                                      unsigned number);
+/* As it stands in the file, and in the log: NUMBER or LABEL/NUMBER. The caller's. */
+char *config_lun_label(const struct lun_settings *lun);
+
+/* What `next` says otherwise and a process cannot change any more is in it as it is in `now`
+ * afterwards. Returns the names of these keys, NULL: none. The caller's. */
+char *config_keep(const struct config *now, struct config *next);
 
 /* ---- values; false: it is none. What would be one: the text behind each. ---- */
 bool config_is_name(const char *text);
@@ -81,8 +110,8 @@ bool config_suite(const char *text, unsigned *suites);
 
 /* What only the whole can show. */
 struct config_fault {
-    unsigned lun;    /* where */
-    const char *key; /* the same */
+    const struct lun_settings *lun; /* where */
+    const char *key;                /* the same */
     char what[512];
 };
 /* False: something does not go together. */

@@ -23,7 +23,7 @@ struct reader {
     struct lines *lines;
     struct config *config;
     const char *group, *key; /* what is read now; key NULL: the group's head */
-    void *into;              /* of the group that it is: struct initiator, user or lun_settings */
+    void *into;              /* of the group that it is: its struct in the configuration */
     char *message;
     size_t size;
 };
@@ -36,7 +36,7 @@ struct key {
 
 struct kind { /* of groups */
     const char *word;
-    bool named; /* by what stands behind the word */
+    bool named; /* by what stands behind the word; one word may be there both ways */
     bool (*begin)(struct reader *reader, const char *name);
     const struct key *keys; /* up to one without a name */
 };
@@ -104,8 +104,15 @@ static bool take_path(struct reader *r, const char *value, char **path)
 
 static bool target_name(struct reader *r, const char *value)
 {
-    r->config->name = g_strdup(value);
-    return config_is_name(value) || fail(r, "%s: " CONFIG_NAME, value);
+    struct target_settings *target = r->into;
+
+    if (!config_is_name(value))
+        return fail(r, "%s: " CONFIG_NAME, value);
+    for (unsigned i = 0; i < r->config->targets->len; i++)
+        if (g_strcmp0(((struct target_settings *)r->config->targets->pdata[i])->name, value) == 0)
+            return fail(r, "%s: another target has this name", value);
+    target->name = g_strdup(value);
+    return true;
 }
 
 static bool target_key(struct reader *r, const char *value)
@@ -174,8 +181,22 @@ static bool target_log(struct reader *r, const char *value)
            fail(r, "%s: stderr or syslog", value);
 }
 
-static bool target_begin(struct reader *r, const char *name)
+static bool target_window(struct reader *r, const char *value)
 {
+    return take_number(r, value, 1, WINDOW_MAX, &r->config->window);
+}
+
+static bool target_begin(struct reader *r, const char *label)
+{
+    if (!label && r->config->targets->len > 0)
+        return fail(r, "has to come before the other targets");
+    if (label && r->config->targets->len == 0)
+        return fail(r, "comes after [target], which says what holds for all of them");
+    if (r->config->targets->len == TARGETS_MAX)
+        return fail(r, "more than %d targets", TARGETS_MAX);
+    if (label && strchr(label, '/'))
+        return fail(r, "a label without /");
+    r->into = config_add_target(r->config, label);
     return true;
 }
 
@@ -189,7 +210,15 @@ static const struct key target_keys[] = {
     {"state-dir", false, target_state_dir},
     {"lease-timeout", false, target_lease_timeout},
     {"sessions", false, target_sessions},
+    {"window", false, target_window},
     {"memory", false, target_memory},
+    {0},
+};
+
+/* ---- [target LABEL], one more ---- */
+
+static const struct key other_target_keys[] = {
+    {"name", true, target_name},
     {0},
 };
 
@@ -259,13 +288,19 @@ static const struct key user_keys[] = {
 
 static bool lun_begin(struct reader *r, const char *name)
 {
+    const char *slash = strrchr(name, '/');
+    g_autofree char *target = slash ? g_strndup(name, (gsize)(slash - name)) : NULL;
+    struct lun_settings *lun;
     unsigned number = 0;
 
-    if (!take_number(r, name, 1, LUNS_MAX, &number))
+    if (!take_number(r, slash ? slash + 1 : name, 1, LUNS_MAX, &number))
         return false;
-    if (config_lun(r->config, number))
-        return fail(r, "LUN %u is there already", number);
-    r->into = config_add_lun(r->config, number);
+    if (config_lun(r->config, target, number))
+        return fail(r, "LUN %s%s%u is there already", target ? target : "", target ? "/" : "",
+                    number);
+    lun = config_add_lun(r->config, target, number);
+    lun->line = lines_find(r->lines, r->group, NULL);
+    r->into = lun;
     return true;
 }
 
@@ -317,6 +352,7 @@ static const struct key lun_keys[] = {
 
 static const struct kind kinds[] = {
     {"target", false, target_begin, target_keys},
+    {"target", true, target_begin, other_target_keys},
     {"initiator", true, initiator_begin, initiator_keys},
     {"user", true, user_begin, user_keys},
     {"lun", true, lun_begin, lun_keys},
@@ -330,7 +366,7 @@ static const struct kind *find_kind(const char *group)
 
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
         if (strlen(kinds[i].word) == len && memcmp(kinds[i].word, group, len) == 0 &&
-            kinds[i].named == (group[len] == ' ' && group[len + 1]))
+            (kinds[i].named ? group[len] && group[len + 1] : !group[len]))
             return &kinds[i];
     return NULL;
 }
@@ -373,8 +409,8 @@ static bool read_group(struct reader *r)
 
     r->key = NULL;
     if (!kind)
-        return fail(r, "is no group; there are [target], [initiator NAME], [user NAME] and "
-                       "[lun NUMBER]");
+        return fail(r, "is no group; there are [target], [target LABEL], [initiator NAME], "
+                       "[user NAME], [lun NUMBER] and [lun LABEL/NUMBER]");
     if (!kind->begin(r, kind->named ? r->group + strlen(kind->word) + 1 : NULL))
         return false;
     for (char **key = keys; *key; key++) {
@@ -392,16 +428,19 @@ static bool read_group(struct reader *r)
 static bool check_whole(struct reader *r)
 {
     struct config_fault fault;
-    g_autofree char *group = NULL;
+    g_autofree char *label = NULL, *group = NULL;
 
-    if (!r->config->name || r->config->luns->len == 0) {
+    if (r->config->targets->len == 0 || r->config->luns->len == 0) {
         snprintf(r->message, r->size, "%s: a group %s is needed", r->path,
-                 r->config->name ? "[lun 1]" : "[target]");
+                 r->config->targets->len > 0 ? "[lun 1]" : "[target]");
         return false;
     }
-    if (config_check(r->config, &fault))
+    if (config_check(r->config, &fault)) {
+        config_sort(r->config);
         return true;
-    r->group = group = g_strdup_printf("lun %u", fault.lun);
+    }
+    label = config_lun_label(fault.lun);
+    r->group = group = g_strdup_printf("lun %s", label);
     r->key = lines_find(r->lines, group, fault.key) ? fault.key : NULL;
     return fail(r, "%s", fault.what);
 }

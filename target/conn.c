@@ -9,14 +9,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "association.h"
 #include "clock.h"
 #include "log.h"
 #include "login.h"
+#include "nexus.h"
 #include "serve.h"
-#include "unit.h"
 
-#define TASKS_MAX (COMMAND_WINDOW + 64) /* the others are answered and wait to be sent */
+#define TASKS_ASIDE 64 /* beside those in the window: answered, and wait to be sent */
 #define LOGIN_US 15000000
 #define LEAVE_US 5000000 /* for answers that the peer does not take */
 #define RARELY_US 1000000
@@ -87,13 +86,6 @@ bool conn_protocol_error(struct conn *conn, const char *what)
 }
 
 /* ---- tasks and responses ---- */
-
-struct lun *conn_lun(const struct conn *conn, unsigned number)
-{
-    struct lun *lun = target_lun(conn->target, number);
-
-    return lun && target_shows(lun, conn->user) ? lun : NULL;
-}
 
 static void release(struct conn *conn)
 {
@@ -179,7 +171,7 @@ struct task *conn_take_task(struct conn *conn)
     struct task *task;
 
     pthread_mutex_lock(&conn->lock);
-    while (conn->busy >= TASKS_MAX)
+    while (conn->busy >= conn->config->window + TASKS_ASIDE)
         pthread_cond_wait(&conn->changed, &conn->lock);
     task = TAILQ_FIRST(&conn->free);
     if (task)
@@ -266,6 +258,7 @@ struct conn *conn_new(struct target *target, struct portal *portal, int fd, cons
     if (!conn)
         return NULL;
     conn->target = target;
+    conn->config = target_config(target);
     conn->portal = portal;
     conn->fd = fd;
     snprintf(conn->address, sizeof conn->address, "%s", address);
@@ -278,6 +271,7 @@ struct conn *conn_new(struct target *target, struct portal *portal, int fd, cons
     cond_init(&conn->changed);
     if (sender_start(&conn->sender, fd) == 0)
         return conn;
+    config_unref(conn->config);
     pthread_cond_destroy(&conn->changed);
     pthread_mutex_destroy(&conn->lock);
     free(conn);
@@ -315,15 +309,13 @@ void conn_run(struct conn *conn)
         conn->deadline_us = 0;
         serve_run(conn);
     }
-    association_end_session(conn);
-    unit_end_session(conn);
+    nexus_end_session(conn);
     while ((task = TAILQ_FIRST(&conn->collecting))) {
         TAILQ_REMOVE(&conn->collecting, task, link);
         task_drop(task);
     }
     wait_for_the_rest(conn);
-    association_release_all(conn);
-    unit_release_all(conn);
+    nexus_release_all(conn);
     if (conn->logged_in)
         conn_log(conn, 0, "session ended");
 }
@@ -338,6 +330,21 @@ void conn_ask_to_leave(struct conn *conn, uint16_t seconds)
     r->bhs[BHS_ASYNC_EVENT] = PDU_EVENT_LOGOUT;
     wire_put16(r->bhs + BHS_PARAMETER_3, seconds);
     conn_send(conn, r);
+}
+
+bool conn_is_welcome(const struct conn *conn, const struct config *config)
+{
+    const struct user *user = conn->user ? config_user(config, conn->user->name) : NULL;
+
+    if (!conn->discovery && !config_has_name(config, conn->target_name))
+        return false;
+    return !conn->user || (user && strcmp(user->password, conn->user->password) == 0 &&
+                           g_strcmp0(user->target_password, conn->user->target_password) == 0);
+}
+
+struct sense conn_take_luns_changed(struct conn *conn)
+{
+    return atomic_exchange(&conn->luns_changed, false) ? SENSE_LUNS_CHANGED : SENSE_NONE;
 }
 
 void conn_end(struct conn *conn)
@@ -357,6 +364,7 @@ void conn_free(struct conn *conn)
         TAILQ_REMOVE(&conn->free, task, link);
         free(task);
     }
+    config_unref(conn->config);
     pthread_cond_destroy(&conn->changed);
     pthread_mutex_destroy(&conn->lock);
     free(conn);

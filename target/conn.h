@@ -20,7 +20,6 @@
 #include "task.h"
 #include "text.h"
 
-struct itl_nexus;
 struct negotiation;
 struct nexus;
 struct portal;
@@ -29,6 +28,7 @@ struct conn {
     TAILQ_ENTRY(conn) link; /* the portal's */
     struct portal *portal;
     struct target *target;
+    struct config *config; /* as it was when the connection came in; a reference */
     int fd;
     char address[64]; /* of the peer, with the port */
     char local[320];  /* where it came in */
@@ -36,8 +36,9 @@ struct conn {
     /* of the login; constant afterwards */
     char initiator[NAME_BYTES];
     uint8_t isid[6];
-    const struct user *user; /* NULL: nobody, for there was no CHAP */
-    bool logged_in;          /* the portal's lock guards it, for other threads */
+    char target_name[NAME_BYTES]; /* whom it has logged in to; of discovery "" */
+    const struct user *user;      /* in config; NULL: nobody, for there was no CHAP */
+    bool logged_in;               /* the portal's lock guards it, for other threads */
     bool discovery;
     uint16_t cid;
     uint16_t tsih; /* as logged_in */
@@ -49,11 +50,12 @@ struct conn {
     struct task_list collecting;
     uint32_t last_ttt;
     struct negotiation *negotiation; /* discovery.c's; NULL: none was begun */
-    struct nexus *nexuses;           /* one a LUN; NULL before login */
-    struct itl_nexus *itl_nexuses;   /* the same for unit.c */
+    struct nexus **nexuses;          /* nexus.c's, by LUN */
+    unsigned nexus_count;
     uint8_t scratch[16384];
 
-    atomic_bool ending; /* read nothing more */
+    atomic_bool ending;       /* read nothing more */
+    atomic_bool luns_changed; /* and it was not told so yet */
     atomic_uint bad_tags;
     struct memory_share memory;
     struct sender sender;
@@ -74,8 +76,12 @@ struct conn *conn_new(struct target *target, struct portal *portal, int fd, cons
 void conn_run(struct conn *conn); /* serves until the end */
 void conn_free(struct conn *conn);
 /* Any thread: */
+/* REPORTED LUNS DATA HAS CHANGED, once for a session (SPC-4, 6.33): SENSE_NONE where it has not. */
+struct sense conn_take_luns_changed(struct conn *conn);
 void conn_ask_to_leave(struct conn *conn, uint16_t seconds); /* the initiator is to log out */
-void conn_end(struct conn *conn);                            /* it is to end soon */
+/* Has this configuration its target, and its user with the same passwords? */
+bool conn_is_welcome(const struct conn *conn, const struct config *config);
+void conn_end(struct conn *conn); /* it is to end soon */
 
 /* ---- for those who read PDUs; false: the connection ends ---- */
 bool conn_read_header(struct conn *conn, uint8_t bhs[PDU_BHS_BYTES]); /* and what belongs to it */
@@ -91,9 +97,6 @@ struct response *conn_response(struct conn *conn, uint8_t opcode, uint32_t itt,
                                uint32_t data_bytes);
 void conn_discard(struct response *response); /* instead of conn_send */
 void conn_send(struct conn *conn, struct response *response);
-
-/* The LUN with this number, if its user may have it. NULL: there is none, for this one. */
-struct lun *conn_lun(const struct conn *conn, unsigned number);
 
 /* One line about it in the log; lun 0: about none. */
 void conn_log(struct conn *conn, unsigned lun, const char *format, ...)

@@ -20,19 +20,36 @@ struct negotiation {
     size_t sent; /* of out */
 };
 
+/* Appendix C: All, for discovery only; a name; nothing, for the session's own target. */
+static bool is_asked(const struct conn *conn, const char *value, const char *name)
+{
+    return strcmp(value, "All") == 0 || strcmp(value[0] ? value : conn->target_name, name) == 0 ||
+           (!value[0] && conn->discovery);
+}
+
 static bool send_targets(struct conn *conn, const char *value, struct text *out)
 {
-    const struct target *target = conn->target;
+    struct config *config = target_config(conn->target);
     char address[sizeof conn->local + 8];
-    bool all = strcmp(value, "All") == 0;
+    bool room = true;
 
-    if (all && !conn->discovery)
-        return text_put(out, "SendTargets", "Reject");
-    if (!all && value[0] != 0 && strcmp(value, target->config->name) != 0)
-        return true; /* of a target that is not here there is nothing to say */
     snprintf(address, sizeof address, "%s,1", conn->local);
-    return text_put(out, "TargetName", target->config->name) &&
-           text_put(out, "TargetAddress", address);
+    for (unsigned i = 0; room && i < config->targets->len; i++) {
+        const struct target_settings *target = config->targets->pdata[i];
+
+        if (is_asked(conn, value, target->name)) /* of one that is not here nothing is said */
+            room = text_put(out, "TargetName", target->name) &&
+                   text_put(out, "TargetAddress", address);
+    }
+    config_unref(config);
+    return room;
+}
+
+static bool take_send_targets(struct conn *conn, const char *value, struct text *out)
+{
+    if (strcmp(value, "All") == 0 && !conn->discovery)
+        return text_put(out, "SendTargets", "Reject");
+    return send_targets(conn, value, out);
 }
 
 /* False: it is no list of keys. */
@@ -45,7 +62,7 @@ static bool answer_keys(struct conn *conn, struct negotiation *n)
     n->out.bytes = n->sent = 0;
     while (room && text_next(&n->in, &offset, &key, &value, &bad)) {
         if (strcmp(key, "SendTargets") == 0)
-            room = send_targets(conn, value, &n->out);
+            room = take_send_targets(conn, value, &n->out);
         else
             room = text_redeclare(&conn->parameters, key, value, &n->out);
     }

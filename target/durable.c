@@ -164,7 +164,7 @@ void lease_sync(struct lease *l, struct lease_sync *s)
     bool waits;
 
     pthread_mutex_lock(&l->lock);
-    waits = s->ordinal > l->ordinals.durable && s->grant->live &&
+    waits = s->ordinal > l->ordinals.durable && s->grant->live && !l->retired &&
             s->grant->state == WIRE_LEASE_HELD && lease_is_current(l, s->grant);
     if (waits) {
         s->deadline_us = now_us() + WIRE_SYNC_WAIT_US;

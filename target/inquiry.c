@@ -73,8 +73,7 @@ static uint32_t put_identification(const struct task *task, uint8_t *out)
     memcpy(out + 4, lun->id, sizeof lun->id);
     wire_put16(out + n + 4 + 2, 1);
     n += put_port_designator(out + n, BINARY, RELATIVE_PORT, 4);
-    bytes =
-        (uint32_t)snprintf(name, sizeof name, "%s,t,0x0001", task->conn->target->config->name) + 1;
+    bytes = (uint32_t)snprintf(name, sizeof name, "%s,t,0x0001", task->conn->target_name) + 1;
     memcpy(out + n + 4, name, bytes);
     return n + put_port_designator(out + n, UTF_8, SCSI_NAME, bytes + pdu_padding(bytes));
 }

@@ -312,6 +312,54 @@ void lease_end_session(struct lease *l, const void *session)
     due_call(&due);
 }
 
+/* With the lock held. */
+static void shut_out(struct lease *l, struct grant *g, struct due *due)
+{
+    g->state = WIRE_LEASE_FENCED;
+    g->live = false;
+    claim_drop_waiting(l, g->session, due);
+    durable_answer_syncs(l, g->session, due);
+}
+
+void lease_expel(struct lease *l, bool (*allowed)(const uint8_t *key, const void *argument),
+                 void (*expelled)(const void *session), const void *argument)
+{
+    struct due due;
+    struct grant *g;
+
+    due_init(&due);
+    pthread_mutex_lock(&l->lock);
+    if (l->state.held && !allowed(l->state.holder.key, argument))
+        l->sessionless_us = 0;
+    TAILQ_FOREACH(g, &l->grants, link)
+    if (!allowed(g->who.key, argument)) {
+        shut_out(l, g, &due);
+        expelled(g->session);
+    }
+    pthread_mutex_unlock(&l->lock);
+    due_call(&due);
+}
+
+void lease_set_timeout(struct lease *l, uint64_t timeout_us)
+{
+    pthread_mutex_lock(&l->lock);
+    l->timeout_us = timeout_us;
+    pthread_mutex_unlock(&l->lock);
+}
+
+void lease_retire(struct lease *l)
+{
+    struct due due;
+
+    due_init(&due);
+    pthread_mutex_lock(&l->lock);
+    l->retired = true;
+    claim_drop_waiting(l, NULL, &due);
+    durable_answer_syncs(l, NULL, &due);
+    pthread_mutex_unlock(&l->lock);
+    due_call(&due);
+}
+
 bool lease_may_read(struct lease *l, const struct grant *g)
 {
     bool may;
@@ -408,13 +456,20 @@ struct lease *lease_new(const struct lease_settings *settings, struct backend *b
     return NULL;
 }
 
+void lease_close(struct lease *l)
+{
+    durable_stop(l);
+    l->closed = true;
+    if (l->audit.twice > 0)
+        log_line("%s: %" PRIu64 " of %" PRIu64 " writes were executed twice", l->name,
+                 l->audit.twice, l->audit.executed);
+}
+
 void lease_free(struct lease *l)
 {
     if (!l)
         return;
-    durable_stop(l);
-    if (l->audit.twice > 0)
-        log_line("%s: %" PRIu64 " of %" PRIu64 " writes were executed twice", l->name,
-                 l->audit.twice, l->audit.executed);
+    if (!l->closed)
+        lease_close(l);
     destroy(l);
 }

@@ -88,8 +88,11 @@ struct lease_settings {
  * the user in `message`: the state is damaged, or out of memory, or of threads. */
 struct lease *lease_new(const struct lease_settings *settings, struct backend *backend,
                         char *message, size_t size);
-/* No grant may be attached any more. */
-void lease_free(struct lease *lease);
+/* The LUN is to go: no write is claimed any more, what waits is dropped, SYNCs are answered. */
+void lease_retire(struct lease *lease);
+/* No command is left. What may still come: lease_detach, lease_end_session. */
+void lease_close(struct lease *lease);
+void lease_free(struct lease *lease); /* NULL is none. No grant is attached. Closes it. */
 
 /* What message 2 says of the lease, and whether it would be refused now. Changes nothing. */
 void lease_describe(struct lease *lease, const struct wire_hello *hello,
@@ -106,6 +109,12 @@ void lease_detach(struct lease *lease, struct grant *grant); /* no command of it
 void lease_end_session(struct lease *lease, const void *session);
 /* Its holder gives it back. False: it is not the grant's, or that cannot be recorded. */
 bool lease_release(struct lease *lease, const struct grant *grant);
+
+/* Who is not `allowed` any more is shut out, and the lease, if such a one has it, has ended: it
+ * is the next one's who comes. `expelled` is told of each session with the lock held. */
+void lease_expel(struct lease *lease, bool (*allowed)(const uint8_t *key, const void *argument),
+                 void (*expelled)(const void *session), const void *argument);
+void lease_set_timeout(struct lease *lease, uint64_t timeout_us);
 
 bool lease_may_read(struct lease *lease, const struct grant *grant);
 enum lease_verdict lease_claim(struct lease *lease, struct lease_write *write);

@@ -24,7 +24,7 @@ struct lease {
     char *name;
     char *state_path; /* NULL: nothing is kept */
     struct backend *backend;
-    uint64_t timeout_us;
+    bool closed;
     pthread_t syncer, clock; /* durable.c */
 
     /* One flush at a time, together with what follows from its result: of two
@@ -37,6 +37,8 @@ struct lease {
     pthread_cond_t deadline; /* the clock's */
     pthread_cond_t changed;  /* `changing` has ended, or no write executes any more */
     bool ending;
+    bool retired;
+    uint64_t timeout_us;
 
     struct state state; /* as in its file, but for the moment in which it is saved */
     uint32_t restarts;  /* of the LUN since the start */

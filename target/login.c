@@ -9,11 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "association.h"
 #include "chap.h"
 #include "conn.h"
 #include "portal.h"
-#include "unit.h"
 
 enum stage { STAGE_SECURITY = 0, STAGE_OPERATIONAL = 1, STAGE_FULL_FEATURE = 3 };
 
@@ -41,7 +39,6 @@ struct login {
     enum stage stage;
     bool first;    /* no request was answered yet */
     bool declared; /* our MaxRecvDataSegmentLength */
-    bool named;    /* a TargetName came, and it is ours */
     enum status status;
     uint16_t first_tsih, tsih; /* in requests, in the last response */
     struct chap chap;
@@ -78,8 +75,9 @@ static void initiator_name(struct login *login, const char *value)
 
 static void target_name(struct login *login, const char *value)
 {
-    login->named = strcmp(value, login->conn->target->config->name) == 0;
-    if (!login->named)
+    if (config_has_name(login->conn->config, value))
+        snprintf(login->conn->target_name, NAME_BYTES, "%s", value);
+    else
         fail(login, STATUS_NOT_FOUND, "another target's name");
 }
 
@@ -94,7 +92,7 @@ static bool auth_method(struct login *login, const char *value)
 {
     if (login->chap.state != CHAP_IDLE)
         return false;
-    if (has(value, "CHAP") && login->conn->target->config->users->len > 0) {
+    if (has(value, "CHAP") && login->conn->config->users->len > 0) {
         login->chap.state = CHAP_CHOSEN;
         return text_put(&login->out, "AuthMethod", "CHAP");
     }
@@ -141,7 +139,8 @@ static void take_text(struct login *login)
 /* Until CHAP is done the stage stays, whatever the initiator asks for. */
 static void authenticate(struct login *login, uint8_t *bhs)
 {
-    const char *wrong = chap_step(&login->chap, login->conn->target->config, &login->out);
+    const struct conn *conn = login->conn;
+    const char *wrong = chap_step(&login->chap, conn->config, conn->target_name, &login->out);
 
     if (wrong)
         fail(login, STATUS_AUTHENTICATION_FAILURE, wrong);
@@ -156,7 +155,7 @@ static void check_names(struct login *login)
 
     if (!conn->initiator[0])
         fail(login, STATUS_MISSING_PARAMETER, "no InitiatorName");
-    else if (!conn->discovery && !login->named)
+    else if (!conn->discovery && !conn->target_name[0])
         fail(login, STATUS_MISSING_PARAMETER, "no TargetName");
 }
 
@@ -226,6 +225,16 @@ static bool respond(struct login *login, const uint8_t *bhs)
     return !failed;
 }
 
+/* Since it came in there may have been a reload, which looks at sessions only. */
+static bool is_still_welcome(const struct conn *conn)
+{
+    struct config *config = target_config(conn->target);
+    bool welcome = conn_is_welcome(conn, config);
+
+    config_unref(config);
+    return welcome;
+}
+
 static void enter_full_feature(struct login *login)
 {
     struct conn *conn = login->conn;
@@ -235,8 +244,8 @@ static void enter_full_feature(struct login *login)
         fail(login, STATUS_OUT_OF_RESOURCES, "the session that it takes the place of does not end");
         return;
     }
-    if (!association_start_session(conn) || !unit_start_session(conn)) {
-        fail(login, STATUS_OUT_OF_RESOURCES, "out of memory");
+    if (!is_still_welcome(conn)) {
+        fail(login, STATUS_AUTHENTICATION_FAILURE, "its target or its user is not there any more");
         return;
     }
     sender_set_limits(&conn->sender, conn->parameters.initiator_data_bytes_max,
@@ -276,7 +285,8 @@ static bool step(struct login *login, bool *finished)
     if (!read_request(login, bhs))
         return false;
     if (login->first) {
-        sender_set_numbers(&login->conn->sender, wire_get32(bhs + BHS_CMD_SN));
+        sender_set_numbers(&login->conn->sender, wire_get32(bhs + BHS_CMD_SN),
+                           login->conn->config->window);
         memcpy(login->conn->isid, bhs + LOGIN_ISID, sizeof login->conn->isid);
         login->conn->cid = wire_get16(bhs + BHS_CID);
         login->first_tsih = wire_get16(bhs + LOGIN_TSIH);

@@ -57,9 +57,9 @@ static void print_urls(const struct target *target, const char *address)
 
     key_to_text(target->public_key, key);
     for (unsigned i = 0; i < target->lun_count; i++) {
-        const struct lun *lun = &target->luns[i];
+        const struct lun *lun = target->luns[i];
 
-        printf("iscsi://%s/%s/%u %s%s\n", address, target->config->name, lun->number,
+        printf("iscsi://%s/%s/%u %s%s\n", address, lun->target_name, lun->number,
                lun->sealed ? "target_key=" : "plain", lun->sealed ? key : "");
     }
     fflush(stdout);
@@ -136,15 +136,16 @@ static int serve(struct target *target, const struct options *options, int signa
 static int run(const struct options *options, char *message, size_t size)
 {
     struct target target = {
-        .config = &options->config,
+        .config = config_ref(options->config),
         .keeps_no_state = options->exit_with_stdin,
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .idle = PTHREAD_COND_INITIALIZER,
     };
     char last[512] = "";
     int signals = open_signals(message, size), result = -1;
 
-    if (signals < 0)
-        return -1;
-    result = serve(&target, options, signals, message, size);
+    if (signals >= 0)
+        result = serve(&target, options, signals, message, size);
     workers_free(target.workers);
     memory_free(target.memory);
     if (target_close(&target, last, sizeof last) != 0) {
@@ -152,13 +153,15 @@ static int run(const struct options *options, char *message, size_t size)
             snprintf(message, size, "%s", last);
         result = -1;
     }
-    close(signals);
+    config_unref(target.config);
+    if (signals >= 0)
+        close(signals);
     return result;
 }
 
 static int start(struct options *options, char *message, size_t size)
 {
-    if (options->config_file && !config_read(&options->config, options->config_file, message, size))
+    if (options->config_file && !config_read(options->config, options->config_file, message, size))
         return -1;
     if (!options->check)
         return run(options, message, size);

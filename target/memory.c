@@ -10,10 +10,11 @@
 #define KEPT_MAX 128
 
 struct memory {
-    size_t limit, usual;
+    size_t usual;
 
     pthread_mutex_t lock; /* guards everything that follows */
-    size_t held;          /* by all sessions */
+    size_t limit;
+    size_t held; /* by all sessions */
     uint8_t *kept[KEPT_MAX];
     unsigned kept_count;
 };
@@ -40,9 +41,16 @@ void memory_free(struct memory *m)
     free(m);
 }
 
+void memory_set_limit(struct memory *m, size_t limit)
+{
+    pthread_mutex_lock(&m->lock);
+    m->limit = limit;
+    pthread_mutex_unlock(&m->lock);
+}
+
 static bool account(struct memory *m, struct memory_share *share, size_t bytes)
 {
-    if (share->bytes + bytes > (m->limit - m->held) / 4)
+    if (m->held > m->limit || share->bytes + bytes > (m->limit - m->held) / 4)
         return false;
     m->held += bytes;
     share->bytes += bytes;

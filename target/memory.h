@@ -23,7 +23,8 @@ struct memory_share { /* a session's; a member of it. Guarded by the memory's lo
 
 /* NULL: out of memory. `usual` and every size asked for are multiples of a page. */
 struct memory *memory_new(size_t limit, size_t usual);
-void memory_free(struct memory *m); /* all has been given back */
+void memory_set_limit(struct memory *m, size_t limit); /* of what is taken from now on */
+void memory_free(struct memory *m);                    /* all has been given back */
 
 /* Aligned to a page. NULL: more than the session may have now, or there is none. */
 uint8_t *memory_take(struct memory *m, struct memory_share *share, size_t bytes);

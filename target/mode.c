@@ -115,7 +115,7 @@ static void mode_sense(struct task *task, const struct header *h, uint32_t alloc
     enum { WP = 0x80, DPOFUA = 0x10 };
     struct unit *unit = task->lun->unit;
     struct mode mode = unit ? unit_mode(unit) : MODE_DEFAULT;
-    bool protected = mode.software_write_protect || task->lun->settings->read_only;
+    bool protected = unit && unit_is_protected(unit);
     uint8_t *out = task_answer_room(task, ANSWER_BYTES);
     uint32_t descriptor, pages, all;
 

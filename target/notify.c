@@ -3,8 +3,9 @@
 #include "notify.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
-#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 /* A path, or with @ a name of the abstract kind. 0: neither. */
@@ -44,6 +46,14 @@ void notify(const char *state)
                  bytes ? strerror(errno) : "no path and no @name");
     if (fd >= 0)
         close(fd);
+}
+
+void notify_reloading(void)
+{
+    char state[64];
+
+    snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now_us());
+    notify(state);
 }
 
 /* 0: nobody waits, or for another process. */

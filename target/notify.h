@@ -8,6 +8,7 @@
 #define TARGET_NOTIFY_H
 
 void notify(const char *state);
+void notify_reloading(void); /* NOTIFY_READY ends it */
 
 /* A timerfd(2) that can be read whenever NOTIFY_ALIVE is due: $WATCHDOG_USEC says
  * how often. -1: nobody waits for it, or there is no timer. */

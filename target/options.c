@@ -61,7 +61,7 @@ static bool parse_luns(struct config *config, char **luns, char *message, size_t
     if (count(luns) == 0 || count(luns) > LUNS_MAX)
         return fail(message, size, "--lun is needed: 1 to %d times", LUNS_MAX);
     for (unsigned i = 0; i < count(luns); i++)
-        if (!parse_lun(luns[i], config_add_lun(config, i + 1), message, size))
+        if (!parse_lun(luns[i], config_add_lun(config, NULL, i + 1), message, size))
             return false;
     return true;
 }
@@ -140,7 +140,7 @@ static bool take_words(struct config *config, struct words *w, char *message, si
         return false;
     config->listen = g_new0(char *, 2);
     config->listen[0] = g_steal_pointer(&w->listen);
-    config->name = g_steal_pointer(&w->name);
+    config_add_target(config, NULL)->name = g_steal_pointer(&w->name);
     config->key_file = g_steal_pointer(&w->key_file);
     config->user = g_steal_pointer(&w->user);
     config->state_folder = g_steal_pointer(&w->state_folder);
@@ -155,7 +155,7 @@ static bool take(struct options *o, struct words *w, char *message, size_t size)
     if (o->check && !o->config_file)
         return fail(message, size, "--check needs --config FILE");
     if (!o->config_file)
-        return take_words(&o->config, w, message, size);
+        return take_words(o->config, w, message, size);
     return !any_word(w) || fail(message, size,
                                 "--config %s: what the target is stands in the file, and no option "
                                 "beside it says so, too",
@@ -193,7 +193,7 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
     g_autoptr(GError) error = NULL;
     bool ok;
 
-    config_init(&o->config);
+    o->config = config_new();
     g_option_context_set_summary(context, "Serves disks to encsanfs over iSCSI, sealed.");
     g_option_context_add_main_entries(context, entries, NULL);
     ok = g_option_context_parse(context, argc, argv, &error);
@@ -211,6 +211,6 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
 
 void options_free(struct options *o)
 {
-    config_free(&o->config);
+    config_unref(o->config);
     g_free(o->config_file);
 }

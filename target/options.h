@@ -12,7 +12,7 @@ struct options {
     char *config_file; /* NULL: the command line says everything */
     bool check;        /* only reads that file */
     bool exit_with_stdin;
-    struct config config; /* of the command line; empty where there is a file */
+    struct config *config; /* of the command line; empty where there is a file */
 };
 
 /* False, with one line for the user in `message`: the command line is wrong. */

@@ -259,7 +259,7 @@ static bool start(struct portal *portal, struct conn *conn)
 
     join_ended(portal);
     pthread_mutex_lock(&portal->lock);
-    ok = portal->count < portal->target->config->sessions_max && start_thread(conn);
+    ok = portal->count < conn->config->sessions_max && start_thread(conn);
     if (ok) {
         TAILQ_INSERT_TAIL(&portal->conns, conn, link);
         portal->count++;
@@ -345,6 +345,18 @@ bool portal_logged_in(struct conn *conn)
     conn->tsih = portal->last_tsih;
     pthread_mutex_unlock(&portal->lock);
     return other == NULL;
+}
+
+void portal_each(struct portal *portal, void (*each)(struct conn *conn, void *argument),
+                 void *argument)
+{
+    struct conn *conn;
+
+    pthread_mutex_lock(&portal->lock);
+    TAILQ_FOREACH(conn, &portal->conns, link)
+    if (conn->logged_in)
+        each(conn, argument);
+    pthread_mutex_unlock(&portal->lock);
 }
 
 bool portal_has_session(struct conn *conn, uint16_t tsih)

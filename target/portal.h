@@ -28,6 +28,9 @@ void portal_close(struct portal *portal);
  * 7143, 6.3.5), which this one takes the place of, and waits for it. Gives it
  * its TSIH. False: the older one did not end in time. */
 bool portal_logged_in(struct conn *conn);
+/* Each connection that has logged in, with the portal's lock held. */
+void portal_each(struct portal *portal, void (*each)(struct conn *conn, void *argument),
+                 void *argument);
 /* Has the connection's initiator port a session with this TSIH? */
 bool portal_has_session(struct conn *conn, uint16_t tsih);
 

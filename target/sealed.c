@@ -14,6 +14,7 @@
 
 #include "association.h"
 #include "conn.h"
+#include "nexus.h"
 
 /* ---- before the data ---- */
 
@@ -68,7 +69,7 @@ void sealed_admit(struct task *task)
 {
     const struct wire_cdb *cdb = (const struct wire_cdb *)task->cdb;
     struct association *a =
-        association_find(association_nexus(task->conn, task->lun), cdb->sa_index);
+        association_find(&nexus_of(task->conn, task->lun)->sealed, cdb->sa_index);
 
     task->association = a;
     task->refusal = judge(task, a);
@@ -359,19 +360,19 @@ void sealed_security_protocol_out(struct task *task)
 
 void sealed_security_protocol_in(struct task *task)
 {
-    const struct nexus *nexus = association_nexus(task->conn, task->lun);
+    const struct associations *slots = &nexus_of(task->conn, task->lun)->sealed;
     uint32_t allocated = wire_get32(task->cdb + 6);
 
     if (!is_handshake(task, WIRE_SPS_MESSAGE_2)) {
         task_check(task, SENSE_INVALID_FIELD_IN_CDB);
-    } else if (!nexus->has_message_2) {
+    } else if (!slots->has_message_2) {
         task_check(task, SENSE_COMMAND_SEQUENCE);
     } else if (!task_buffer(task)) {
         task_status(task, SCSI_BUSY);
     } else {
-        uint32_t bytes = sizeof nexus->message_2;
+        uint32_t bytes = sizeof slots->message_2;
 
-        memcpy(task->buffer, nexus->message_2, bytes);
+        memcpy(task->buffer, slots->message_2, bytes);
         task_data(task, task->buffer, bytes < allocated ? bytes : allocated);
     }
 }

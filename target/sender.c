@@ -67,7 +67,7 @@ static void prepare(struct sender *s, struct response *r)
     if (r->numbered)
         s->stat_sn++;
     wire_put32(r->bhs + BHS_EXP_CMD_SN, s->exp_cmd_sn);
-    wire_put32(r->bhs + BHS_MAX_CMD_SN, s->exp_cmd_sn + COMMAND_WINDOW - s->commands - 1);
+    wire_put32(r->bhs + BHS_MAX_CMD_SN, s->exp_cmd_sn + s->window - s->commands - 1);
     if (is_data_in(r)) {
         make_data_in(s, r);
     } else {
@@ -210,7 +210,7 @@ enum arrival sender_arrived(struct sender *s, uint32_t cmd_sn, bool is_command)
     uint32_t max;
 
     pthread_mutex_lock(&s->lock);
-    max = s->exp_cmd_sn + COMMAND_WINDOW - s->commands - 1;
+    max = s->exp_cmd_sn + s->window - s->commands - 1;
     if (pdu_sn_before(cmd_sn, s->exp_cmd_sn) || pdu_sn_before(max, cmd_sn)) {
         arrival = ARRIVAL_IGNORED;
     } else if (cmd_sn != s->exp_cmd_sn) {
@@ -230,10 +230,11 @@ void sender_forget_command(struct sender *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-void sender_set_numbers(struct sender *s, uint32_t exp_cmd_sn)
+void sender_set_numbers(struct sender *s, uint32_t exp_cmd_sn, uint32_t window)
 {
     pthread_mutex_lock(&s->lock);
     s->exp_cmd_sn = exp_cmd_sn;
+    s->window = window;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -16,8 +16,6 @@
 
 #include "pdu.h"
 
-#define COMMAND_WINDOW 128
-
 struct response {
     TAILQ_ENTRY(response) link;
     uint8_t bhs[PDU_BHS_BYTES]; /* but the numbers, and Data-In's offsets and flags */
@@ -43,7 +41,7 @@ struct sender {
     pthread_cond_t room;        /* the reader's: less is queued, or it is dead */
     struct response_list queue; /* the first may be on its way */
     uint64_t queued_bytes;
-    uint32_t stat_sn, exp_cmd_sn;
+    uint32_t stat_sn, exp_cmd_sn, window;
     uint32_t commands;                        /* numbered ones that are not yet answered */
     uint32_t data_bytes_max, burst_bytes_max; /* of the initiator: Data-In's PDUs and bursts */
     bool header_digest, data_digest;
@@ -57,7 +55,7 @@ void sender_stop(struct sender *s);
 void sender_kill(struct sender *s);
 
 /* At login. */
-void sender_set_numbers(struct sender *s, uint32_t exp_cmd_sn);
+void sender_set_numbers(struct sender *s, uint32_t exp_cmd_sn, uint32_t window);
 void sender_set_limits(struct sender *s, uint32_t data_bytes_max, uint32_t burst_bytes_max);
 
 /* Of what is sent from now on. */

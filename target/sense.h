@@ -27,6 +27,8 @@ struct sense {
 #define SENSE_RESET ((struct sense){0x06, 0x29, 0x00})
 #define SENSE_UNIT_RESET ((struct sense){0x06, 0x29, 0x03})
 #define SENSE_MODE_CHANGED ((struct sense){0x06, 0x2A, 0x01})
+#define SENSE_CAPACITY_CHANGED ((struct sense){0x06, 0x2A, 0x09})
+#define SENSE_LUNS_CHANGED ((struct sense){0x06, 0x3F, 0x0E})
 #define SENSE_RESERVATIONS_PREEMPTED ((struct sense){0x06, 0x2A, 0x03})
 #define SENSE_RESERVATIONS_RELEASED ((struct sense){0x06, 0x2A, 0x04})
 #define SENSE_REGISTRATIONS_PREEMPTED ((struct sense){0x06, 0x2A, 0x05})

@@ -8,9 +8,9 @@
 
 #include <string.h>
 
-#include "association.h"
 #include "conn.h"
 #include "discovery.h"
+#include "nexus.h"
 #include "transfer.h"
 #include "unit.h"
 
@@ -75,8 +75,7 @@ static bool logout(struct conn *conn, const uint8_t *bhs, uint32_t data_bytes)
         return false;
     if (response ==
         CLOSED) { /* before it hears of it: a reader's share, a reserved disk, is free */
-        association_end_session(conn);
-        unit_end_session(conn);
+        nexus_end_session(conn);
     }
     r = answer_to(conn, bhs, PDU_LOGOUT_RESPONSE, 0);
     if (!r)
@@ -145,28 +144,33 @@ static enum function_response abort_task_set(struct conn *conn, const uint8_t *l
 /* Tasks of this session that still collect data are dropped; the others come to their end. */
 static enum function_response reset_unit(struct conn *conn, const uint8_t *lun_field)
 {
-    const struct lun *lun = conn_lun(conn, transfer_lun(lun_field));
+    struct lun *lun =
+        target_find_lun(conn->target, conn->target_name, transfer_lun(lun_field), conn->user);
+    enum function_response response = FUNCTION_COMPLETE;
 
-    if (!lun)
-        return LUN_DOES_NOT_EXIST;
-    if (lun->sealed)
-        return FUNCTION_REJECTED;
-    abort_task_set(conn, lun_field);
-    unit_reset(lun->unit);
-    return FUNCTION_COMPLETE;
+    if (!lun) {
+        response = LUN_DOES_NOT_EXIST;
+    } else if (lun->sealed) {
+        response = FUNCTION_REJECTED;
+    } else {
+        abort_task_set(conn, lun_field);
+        unit_reset(lun->unit);
+    }
+    lun_unref(lun);
+    return response;
 }
 
 /* All plain LUNs. Nobody resets a sealed one: its sessions are not those of the others. */
 static enum function_response warm_reset(struct conn *conn)
 {
     enum function_response response = FUNCTION_REJECTED;
-    uint8_t lun_field[8] = {0};
+    uint8_t lun_field[8] = {0}, numbers[LUNS_MAX];
+    unsigned count = target_list_luns(conn->target, conn->target_name, conn->user, numbers);
 
-    for (unsigned i = 0; i < conn->target->lun_count; i++) {
-        if (conn->target->luns[i].sealed || !target_shows(&conn->target->luns[i], conn->user))
-            continue;
-        lun_field[1] = (uint8_t)conn->target->luns[i].number;
-        response = reset_unit(conn, lun_field);
+    for (unsigned i = 0; i < count; i++) {
+        lun_field[1] = numbers[i];
+        if (reset_unit(conn, lun_field) == FUNCTION_COMPLETE)
+            response = FUNCTION_COMPLETE;
     }
     return response;
 }

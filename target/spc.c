@@ -20,7 +20,7 @@ void spc_request_sense(struct task *task)
     if (!out)
         return;
     if (task->nexus)
-        sense = unit_take_attention(task->nexus);
+        sense = unit_take_attention(task->conn, task->nexus);
     else if (!task->lun && task->lun_number != 0)
         sense = SENSE_NO_SUCH_LUN;
     out[0] = 0x70;
@@ -34,9 +34,10 @@ void spc_request_sense(struct task *task)
 /* 6.33 */
 void spc_report_luns(struct task *task)
 {
-    const struct target *target = task->conn->target;
+    struct conn *conn = task->conn;
     uint32_t allocated = wire_get32(task->cdb + 6), n = 8;
-    uint8_t *out = task_answer_room(task, 8 + 8 * target->lun_count);
+    uint8_t *out = task_answer_room(task, 8 + 8 * LUNS_MAX), numbers[LUNS_MAX];
+    unsigned count;
 
     if (!out)
         return;
@@ -44,10 +45,11 @@ void spc_report_luns(struct task *task)
         task_check(task, SENSE_INVALID_FIELD_IN_CDB);
         return;
     }
-    for (unsigned i = 0; task->cdb[2] != 1 && i < target->lun_count; i++) { /* 1: well known ones */
-        if (!target_shows(&target->luns[i], task->conn->user))
-            continue;
-        out[n + 1] = (uint8_t)target->luns[i].number;
+    if (task->cdb[2] != 1) /* well known ones */
+        conn_take_luns_changed(conn);
+    count = target_list_luns(conn->target, conn->target_name, conn->user, numbers);
+    for (unsigned i = 0; task->cdb[2] != 1 && i < count; i++) {
+        out[n + 1] = numbers[i];
         n += 8;
     }
     wire_put32(out, n - 8);

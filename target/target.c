@@ -1,111 +1,28 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* LUNs, opened at start and closed in the end: target.h. */
+/* The LUNs as connections find them: target.h. */
 #include "target.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <glib.h>
 #include <openssl/crypto.h>
 
-/* NAA 3h, locally assigned (SPC-4, 7.8.6.6.4): a hash of the target's name and the number. */
-static void make_id(const struct target *target, struct lun *lun)
-{
-    g_autofree char *text = g_strdup_printf("%s/%u", target->config->name, lun->number);
-    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    uint8_t hash[32];
-    gsize len = sizeof hash;
-
-    g_checksum_update(sum, (const guchar *)text, -1);
-    g_checksum_get_digest(sum, hash, &len);
-    memcpy(lun->id, hash, sizeof lun->id);
-    lun->id[0] = (uint8_t)(0x30 | (lun->id[0] & 0x0F));
-}
-
-/* A disk that is made now has nothing to do with one that was there before. */
-static int prepare_state(const struct target *target, const struct lun_settings *settings,
-                         const char *path, char *message, size_t size)
-{
-    int error = target->keeps_no_state ? 0 : state_make_folder(path);
-
-    if (!error && settings->bytes > 0 && access(settings->path, F_OK) != 0 && errno == ENOENT)
-        error = state_remove(path);
-    if (error)
-        snprintf(message, size, "%s: %s", path, strerror(-error));
-    return error;
-}
-
-static int open_lease(const struct target *target, struct lun *lun, const char *path, char *message,
-                      size_t size)
-{
-    g_autofree char *name = g_strdup_printf("LUN %u", lun->number);
-    const struct lease_settings settings = {
-        .name = name,
-        .state_path = path,
-        .must_exist = target->keeps_no_state,
-        .timeout_us = target->config->lease_timeout_s * UINT64_C(1000000),
-    };
-
-    lun->lease = lease_new(&settings, lun->backend, message, size);
-    return lun->lease ? 0 : -1;
-}
-
-static int open_lun(struct target *target, struct lun *lun, const struct lun_settings *settings,
-                    char *message, size_t size)
-{
-    g_autofree char *state = NULL;
-
-    lun->sealed = !settings->plain;
-    lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : PLAIN_BLOCK_BYTES;
-    if (lun->sealed)
-        state = state_path(settings->path, target->config->state_folder, message, size);
-    else
-        state = reservations_path(settings->path, target->config->state_folder, message, size);
-    if (!state || prepare_state(target, settings, state, message, size) != 0)
-        return -1;
-    lun->backend = backend_file_open(settings->path, settings->bytes, message, size);
-    if (!lun->backend)
-        return -1;
-    lun->blocks = lun->backend->bytes / lun->block_bytes;
-    if (lun->blocks == 0 || (lun->sealed && lun->blocks > WIRE_LBA_MAX)) {
-        snprintf(message, size, "%s: %s; see size=", settings->path,
-                 lun->blocks == 0 ? "is smaller than a block" : "is larger than 1 PiB");
-        return -1;
-    }
-    make_id(target, lun);
-    if (lun->sealed)
-        return open_lease(target, lun, state, message, size);
-    lun->unit = unit_new(state, settings->read_only, message, size);
-    return lun->unit ? 0 : -1;
-}
-
-static int compare_numbers(const void *a, const void *b)
-{
-    const struct lun_settings *const *left = a, *const *right = b;
-
-    return (int)(*left)->number - (int)(*right)->number;
-}
+/* ---- life ---- */
 
 int target_open_luns(struct target *target, char *message, size_t size)
 {
-    g_autoptr(GPtrArray) sorted = g_ptr_array_copy(target->config->luns, NULL, NULL);
-    int error = 0;
+    const GPtrArray *settings = target->config->luns;
 
-    g_ptr_array_set_free_func(sorted, NULL);
-    g_ptr_array_sort(sorted, compare_numbers);
-    target->luns = g_new0(struct lun, sorted->len);
-    while (target->lun_count < sorted->len && !error) {
-        struct lun *lun = &target->luns[target->lun_count];
+    target->luns = g_new0(struct lun *, settings->len);
+    for (unsigned i = 0; i < settings->len; i++) {
+        struct lun *lun = lun_open(target, target->config, settings->pdata[i], message, size);
 
-        lun->index = target->lun_count++;
-        lun->settings = sorted->pdata[lun->index];
-        lun->number = lun->settings->number;
-        error = open_lun(target, lun, lun->settings, message, size);
+        if (!lun)
+            return -1;
+        target->luns[target->lun_count++] = lun;
     }
-    return error;
+    return 0;
 }
 
 int target_close(struct target *target, char *message, size_t size)
@@ -113,59 +30,116 @@ int target_close(struct target *target, char *message, size_t size)
     int result = 0;
 
     for (unsigned i = 0; i < target->lun_count; i++) {
-        struct lun *lun = &target->luns[i];
-        int error;
-
-        lease_free(lun->lease);
-        unit_free(lun->unit);
-        if (!lun->backend)
-            continue;
-        error = lun->backend->operations->flush(lun->backend);
-        if (error) {
-            snprintf(message, size, "LUN %u: the last flush failed: %s", lun->number,
-                     strerror(-error));
+        if (lun_close(target->luns[i], message, size) != 0)
             result = -1;
-        }
-        lun->backend->operations->close(lun->backend);
+        lun_unref(target->luns[i]);
     }
     g_free(target->luns);
     OPENSSL_cleanse(target->key, sizeof target->key);
     return result;
 }
 
-struct lun *target_lun(const struct target *target, unsigned number)
+struct config *target_config(struct target *target)
 {
-    for (unsigned i = 0; i < target->lun_count; i++)
-        if (target->luns[i].number == number)
-            return &target->luns[i];
-    return NULL;
+    struct config *config;
+
+    pthread_mutex_lock(&target->lock);
+    config = config_ref(target->config);
+    pthread_mutex_unlock(&target->lock);
+    return config;
 }
 
-bool target_shows(const struct lun *lun, const struct user *user)
+/* ---- LUNs ---- */
+
+static bool is_of(const struct lun *lun, const char *name, const struct user *user)
 {
-    char **names = lun->settings->users;
+    return strcmp(lun->target_name, name) == 0 && target_shows(lun->settings, user);
+}
+
+struct lun *target_find_lun(struct target *target, const char *name, unsigned number,
+                            const struct user *user)
+{
+    struct lun *found = NULL;
+
+    pthread_mutex_lock(&target->lock);
+    for (unsigned i = 0; i < target->lun_count && !found; i++)
+        if (target->luns[i]->number == number && is_of(target->luns[i], name, user))
+            found = lun_ref(target->luns[i]);
+    pthread_mutex_unlock(&target->lock);
+    return found;
+}
+
+unsigned target_list_luns(struct target *target, const char *name, const struct user *user,
+                          uint8_t numbers[LUNS_MAX])
+{
+    unsigned count = 0;
+
+    pthread_mutex_lock(&target->lock);
+    for (unsigned i = 0; i < target->lun_count; i++)
+        if (is_of(target->luns[i], name, user))
+            numbers[count++] = (uint8_t)target->luns[i]->number;
+    pthread_mutex_unlock(&target->lock);
+    return count;
+}
+
+bool target_begin_task(struct target *target, struct lun *lun)
+{
+    bool there;
+
+    pthread_mutex_lock(&target->lock);
+    there = lun->settings != NULL;
+    lun->tasks += there;
+    pthread_mutex_unlock(&target->lock);
+    return there;
+}
+
+void target_end_task(struct target *target, struct lun *lun)
+{
+    pthread_mutex_lock(&target->lock);
+    if (--lun->tasks == 0 && !lun->settings)
+        pthread_cond_signal(&target->idle);
+    pthread_mutex_unlock(&target->lock);
+}
+
+/* ---- who may ---- */
+
+bool target_shows(const struct lun_settings *settings, const struct user *user)
+{
+    char **names = settings->users;
 
     return !names || (user && g_strv_contains((const char *const *)names, user->name));
 }
 
-static bool is_listed(const struct lun *lun, const struct initiator *initiator)
+static bool is_listed(const struct lun_settings *settings, const struct initiator *initiator)
 {
-    char **names = lun->settings->initiators;
+    char **names = settings->initiators;
 
     return !names || g_strv_contains((const char *const *)names, initiator->name);
 }
 
-bool target_allows(const struct target *target, const struct lun *lun, const uint8_t key[KEY_BYTES])
+/* Lock held. */
+static bool allows(const struct target *target, const struct lun *lun, const uint8_t *key)
 {
     const GPtrArray *initiators = target->config->initiators;
 
-    for (unsigned i = 0; i < initiators->len; i++) {
+    for (unsigned i = 0; lun->settings && i < initiators->len; i++) {
         const struct initiator *initiator = initiators->pdata[i];
 
-        if (CRYPTO_memcmp(initiator->key, key, KEY_BYTES) == 0 && is_listed(lun, initiator))
+        if (CRYPTO_memcmp(initiator->key, key, KEY_BYTES) == 0 &&
+            is_listed(lun->settings, initiator))
             return true;
     }
     return false;
+}
+
+bool target_allows(struct target *target, const struct lun *lun, const uint8_t key[KEY_BYTES])
+{
+    bool allowed;
+
+    pthread_mutex_lock(&target->lock);
+    allowed = allows(target, lun, key);
+    pthread_mutex_unlock(&target->lock);
+    return allowed;
 }
 
 struct sense target_write_sense(int error)

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "association.h"
 #include "commands.h"
 #include "conn.h"
+#include "nexus.h"
 #include "sealed.h"
 #include "unit.h"
 
@@ -24,7 +24,7 @@ static bool lun_takes(const struct task *task)
 
 static void log_plain_refused(struct task *task)
 {
-    struct nexus *nexus = association_nexus(task->conn, task->lun);
+    struct nexus *nexus = nexus_of(task->conn, task->lun);
 
     if (nexus->plain_refused)
         return;
@@ -67,8 +67,6 @@ static struct sense judge(struct task *task)
 void task_admit(struct task *task)
 {
     task->command = command_find(task->cdb);
-    if (task->lun && task->lun->unit)
-        task->nexus = &task->conn->itl_nexuses[task->lun->index];
     unit_task_arrives(task);
     task->refusal = judge(task);
     if (!task->refusal.key && command_has(task->command, COMMAND_MASKED))
@@ -135,6 +133,31 @@ uint8_t *task_answer_room(struct task *task, uint32_t bytes)
     return out;
 }
 
+/* ---- the LUN ---- */
+
+/* Since it came, the LUN may have been taken away. */
+static void begin_lun(struct task *task)
+{
+    if (!task->lun)
+        return;
+    task->uses_lun = target_begin_task(task->conn->target, task->lun);
+    if (task->uses_lun)
+        return;
+    task->refusal = SENSE_NO_SUCH_LUN;
+    task->nexus = NULL;
+}
+
+/* The association, the nexus and the LUN are free. It has no answer yet: a
+ * lease, a reset, a reload may wait for this, and must not wait for the peer. */
+static void end_lun(struct task *task)
+{
+    sealed_end(task);
+    unit_task_ends(task);
+    if (task->uses_lun)
+        target_end_task(task->conn->target, task->lun);
+    task->uses_lun = false;
+}
+
 /* ---- running ---- */
 
 static void run_job(struct job *job)
@@ -147,6 +170,7 @@ static void run_job(struct job *job)
 void task_start(struct task *task)
 {
     conn_started(task->conn, task);
+    begin_lun(task);
     if (task->full) {
         task_status(task, SCSI_TASK_SET_FULL);
         return;
@@ -190,8 +214,7 @@ static void respond(struct task *task, uint8_t opcode, uint32_t wanted)
 {
     struct response *r = &task->response;
 
-    sealed_end(task); /* now, not when the peer has taken the answer: a lease may wait for it */
-    unit_task_ends(task);
+    end_lun(task);
     r->bhs[BHS_OPCODE] = opcode;
     r->bhs[BHS_FLAGS] = PDU_FINAL;
     wire_put32(r->bhs + BHS_ITT, task->itt);
@@ -288,8 +311,7 @@ void task_data(struct task *task, const uint8_t *data, uint32_t bytes)
 
 void task_drop(struct task *task)
 {
-    sealed_end(task);
-    unit_task_ends(task);
+    end_lun(task);
     if (task->numbered && !task->parked)
         sender_forget_command(&task->conn->sender);
     conn_give_task(task->conn, task);

@@ -48,6 +48,7 @@ struct task {
     struct job job;
     struct conn *conn;
     struct lun *lun; /* NULL: LUN 0, or none with this number */
+    bool uses_lun;   /* it has begun there */
     unsigned lun_number;
     uint8_t lun_field[8];
     const struct command *command; /* NULL: unknown */

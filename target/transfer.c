@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "conn.h"
+#include "nexus.h"
 
 unsigned transfer_lun(const uint8_t field[8])
 {
@@ -25,13 +26,19 @@ unsigned transfer_lun(const uint8_t field[8])
 
 static struct task *make_task(struct conn *conn, const uint8_t *bhs)
 {
-    struct task *task = conn_take_task(conn);
+    unsigned number = transfer_lun(bhs + BHS_LUN);
+    struct nexus *nexus;
+    struct task *task;
 
+    if (!nexus_find(conn, number, &nexus))
+        return NULL;
+    task = conn_take_task(conn);
     if (!task)
         return NULL;
     task->numbered = !(bhs[BHS_OPCODE] & PDU_IMMEDIATE);
-    task->lun_number = transfer_lun(bhs + BHS_LUN);
-    task->lun = conn_lun(conn, task->lun_number);
+    task->lun_number = number;
+    task->lun = nexus ? nexus->lun : NULL;
+    task->nexus = nexus && nexus->lun->unit ? &nexus->itl : NULL;
     memcpy(task->lun_field, bhs + BHS_LUN, sizeof task->lun_field);
     memcpy(task->cdb, bhs + BHS_CDB, sizeof task->cdb);
     task->itt = wire_get32(bhs + BHS_ITT);

@@ -17,6 +17,7 @@ static const struct sense attention_sense[] = {
     [ATTENTION_RESERVATIONS_RELEASED] = SENSE_RESERVATIONS_RELEASED,
     [ATTENTION_REGISTRATIONS_PREEMPTED] = SENSE_REGISTRATIONS_PREEMPTED,
     [ATTENTION_MODE_CHANGED] = SENSE_MODE_CHANGED,
+    [ATTENTION_CAPACITY_CHANGED] = SENSE_CAPACITY_CHANGED,
 };
 
 /* ---- life ---- */
@@ -60,7 +61,7 @@ void unit_free(struct unit *unit)
 
 /* ---- sessions ---- */
 
-static void add_nexus(struct unit *unit, struct itl_nexus *nexus, const struct conn *conn)
+void unit_start_session(struct unit *unit, struct itl_nexus *nexus, const struct conn *conn)
 {
     nexus->unit = unit;
     memcpy(nexus->port.name, conn->initiator, sizeof nexus->port.name);
@@ -71,48 +72,24 @@ static void add_nexus(struct unit *unit, struct itl_nexus *nexus, const struct c
     pthread_mutex_unlock(&unit->lock);
 }
 
-bool unit_start_session(struct conn *conn)
-{
-    const struct target *target = conn->target;
-
-    conn->itl_nexuses = calloc(target->lun_count, sizeof *conn->itl_nexuses);
-    if (!conn->itl_nexuses)
-        return false;
-    for (unsigned i = 0; i < target->lun_count; i++)
-        if (target->luns[i].unit)
-            add_nexus(target->luns[i].unit, &conn->itl_nexuses[i], conn);
-    return true;
-}
-
 /* Reservations of RESERVE (6) end with the nexus; persistent ones do not. */
-void unit_end_session(struct conn *conn)
+void unit_end_session(struct itl_nexus *nexus)
 {
-    for (unsigned i = 0; conn->itl_nexuses && i < conn->target->lun_count; i++) {
-        struct itl_nexus *nexus = &conn->itl_nexuses[i];
+    struct unit *unit = nexus->unit;
 
-        if (!nexus->unit)
-            continue;
-        pthread_mutex_lock(&nexus->unit->lock);
-        if (nexus->unit->reserved_by == nexus)
-            nexus->unit->reserved_by = NULL;
-        pthread_mutex_unlock(&nexus->unit->lock);
-    }
+    pthread_mutex_lock(&unit->lock);
+    if (unit->reserved_by == nexus)
+        unit->reserved_by = NULL;
+    pthread_mutex_unlock(&unit->lock);
 }
 
-void unit_release_all(struct conn *conn)
+void unit_release(struct itl_nexus *nexus)
 {
-    unit_end_session(conn);
-    for (unsigned i = 0; conn->itl_nexuses && i < conn->target->lun_count; i++) {
-        struct itl_nexus *nexus = &conn->itl_nexuses[i];
+    struct unit *unit = nexus->unit;
 
-        if (!nexus->unit)
-            continue;
-        pthread_mutex_lock(&nexus->unit->lock);
-        TAILQ_REMOVE(&nexus->unit->nexuses, nexus, link);
-        pthread_mutex_unlock(&nexus->unit->lock);
-    }
-    free(conn->itl_nexuses);
-    conn->itl_nexuses = NULL;
+    pthread_mutex_lock(&unit->lock);
+    TAILQ_REMOVE(&unit->nexuses, nexus, link);
+    pthread_mutex_unlock(&unit->lock);
 }
 
 /* ---- attentions ---- */
@@ -125,7 +102,7 @@ static struct sense take_attention(struct itl_nexus *nexus)
     return attention_sense[first];
 }
 
-struct sense unit_take_attention(struct itl_nexus *nexus)
+struct sense unit_take_attention(struct conn *conn, struct itl_nexus *nexus)
 {
     struct sense sense = SENSE_NONE;
 
@@ -133,7 +110,7 @@ struct sense unit_take_attention(struct itl_nexus *nexus)
     if (nexus->attentions)
         sense = take_attention(nexus);
     pthread_mutex_unlock(&nexus->unit->lock);
-    return sense;
+    return sense.key ? sense : conn_take_luns_changed(conn);
 }
 
 void unit_establish(struct unit *unit, enum attention attention, const struct itl_nexus *except)
@@ -153,6 +130,32 @@ struct mode unit_mode(struct unit *unit)
     mode = unit->mode;
     pthread_mutex_unlock(&unit->lock);
     return mode;
+}
+
+bool unit_is_protected(struct unit *unit)
+{
+    bool protected;
+
+    pthread_mutex_lock(&unit->lock);
+    protected = unit->read_only || unit->mode.software_write_protect;
+    pthread_mutex_unlock(&unit->lock);
+    return protected;
+}
+
+void unit_set_read_only(struct unit *unit, bool read_only)
+{
+    pthread_mutex_lock(&unit->lock);
+    if (unit->read_only != read_only)
+        unit_establish(unit, ATTENTION_MODE_CHANGED, NULL); /* WP in a mode page's header */
+    unit->read_only = read_only;
+    pthread_mutex_unlock(&unit->lock);
+}
+
+void unit_has_grown(struct unit *unit)
+{
+    pthread_mutex_lock(&unit->lock);
+    unit_establish(unit, ATTENTION_CAPACITY_CHANGED, NULL);
+    pthread_mutex_unlock(&unit->lock);
 }
 
 /* ---- tasks ---- */
@@ -175,9 +178,10 @@ static enum start judge(struct unit *unit, const struct task *task, struct sense
 
     if (task->epoch != nexus->epoch)
         return ABORTED;
-    if (nexus->attentions && !command_has(task->command, COMMAND_IGNORES_ATTENTION)) {
-        *sense = take_attention(nexus);
-        return FAILS;
+    if (!command_has(task->command, COMMAND_IGNORES_ATTENTION)) {
+        *sense = nexus->attentions ? take_attention(nexus) : conn_take_luns_changed(task->conn);
+        if (sense->key)
+            return FAILS;
     }
     if (is_reserved_by_another(unit, task))
         return CONFLICTS;

@@ -2,7 +2,7 @@
 /*
  * The logical unit of a plain LUN, as SAM-5 sees it: what all sessions share
  * (mode pages, reservations, started or stopped) and what each has for itself,
- * its I_T_L nexus (unit attentions, tasks that run). Sealed LUNs have none of
+ * its nexus (unit attentions, tasks that run). Sealed LUNs have none of
  * it: their state is the lease.
  *
  * A task begins and ends here. One that a reset or a preemption aborts is not
@@ -32,11 +32,12 @@ enum attention {
     ATTENTION_RESERVATIONS_RELEASED,
     ATTENTION_REGISTRATIONS_PREEMPTED,
     ATTENTION_MODE_CHANGED,
+    ATTENTION_CAPACITY_CHANGED,
 };
 
 struct itl_nexus {
     TAILQ_ENTRY(itl_nexus) link; /* the unit's */
-    struct unit *unit;           /* NULL: its LUN is sealed */
+    struct unit *unit;
     struct port port;
     /* the unit's lock guards these */
     unsigned attentions; /* 1 << enum attention */
@@ -54,8 +55,6 @@ struct mode {
 #define MODE_DEFAULT ((struct mode){.write_cache = true})
 
 struct unit {
-    bool read_only; /* constant */
-
     /* COMPARE AND WRITE and ORWRITE hold it alone, other access to the medium together. */
     pthread_rwlock_t medium;
 
@@ -63,6 +62,7 @@ struct unit {
     pthread_cond_t ended; /* a task */
     struct itl_nexus_list nexuses;
     struct mode mode;
+    bool read_only; /* nobody may write */
     bool stopped;
     struct itl_nexus *reserved_by; /* RESERVE (6); NULL: nobody */
     struct reservations *reservations;
@@ -74,9 +74,9 @@ struct unit *unit_new(const char *path, bool read_only, char *message, size_t si
 void unit_free(struct unit *unit); /* no session is left */
 
 /* ---- sessions ---- */
-bool unit_start_session(struct conn *conn); /* false: out of memory */
-void unit_end_session(struct conn *conn);   /* no command comes any more; twice is once */
-void unit_release_all(struct conn *conn);   /* no command is left */
+void unit_start_session(struct unit *unit, struct itl_nexus *nexus, const struct conn *conn);
+void unit_end_session(struct itl_nexus *nexus); /* no command comes any more; twice is once */
+void unit_release(struct itl_nexus *nexus);     /* no command is left */
 
 /* ---- tasks ---- */
 void unit_task_arrives(struct task *task); /* from here on it can be aborted */
@@ -86,10 +86,15 @@ void unit_task_ends(struct task *task); /* before it is answered or dropped */
 
 /* ---- for commands ---- */
 struct mode unit_mode(struct unit *unit);
+bool unit_is_protected(struct unit *unit); /* against writing, by whatever */
 /* What REQUEST SENSE reports, and then is no more. */
-struct sense unit_take_attention(struct itl_nexus *nexus);
+struct sense unit_take_attention(struct conn *conn, struct itl_nexus *nexus);
 /* With the lock held: for all nexuses but `except` (NULL: for all). */
 void unit_establish(struct unit *unit, enum attention attention, const struct itl_nexus *except);
+
+/* ---- for a reload ---- */
+void unit_set_read_only(struct unit *unit, bool read_only);
+void unit_has_grown(struct unit *unit);
 
 /* LOGICAL UNIT RESET: SAM-5, 6.3.3. Waits for what runs. */
 void unit_reset(struct unit *unit);

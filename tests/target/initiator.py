@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 
 IQN = 'iqn.2026-11.org.encsan:by-hand'
 PATIENCE = 60  # seconds; for answers that must come
@@ -54,6 +55,8 @@ def keys_of(data):
 class Target:
     """encsan-target with plain LUNs; its folder goes with it."""
 
+    environment = {}
+
     def __init__(self, luns=1, megabytes=16):
         fast = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
         self.folder = tempfile.mkdtemp(prefix='encsan-by-hand-', dir=fast)
@@ -68,17 +71,20 @@ class Target:
         return os.path.join(self.folder, name)
 
     def start(self):
-        arguments = ['--listen', f'127.0.0.1:{self.port}', '--name', IQN, '--key', self.key, *self.options]
-        for lun in self.luns:
-            arguments += ['--lun', lun]
         self.log = open(self.path('log'), 'ab')
-        self.process = subprocess.Popen([os.environ['ENCSAN_TARGET'], *arguments], stdout=subprocess.PIPE,
-                                        stderr=self.log)
+        self.process = subprocess.Popen([os.environ['ENCSAN_TARGET'], *self.arguments()], stdout=subprocess.PIPE,
+                                        stderr=self.log, env={**os.environ, **self.environment})
         line = self.process.stdout.readline().decode()
         if not line.startswith('iscsi://'):
             self.kill()
             raise AssertionError(f'encsan-target did not start: {self.read_log()}')
         self.port = int(line.split('/')[2].rsplit(':', 1)[1])
+
+    def arguments(self):
+        arguments = ['--listen', f'127.0.0.1:{self.port}', '--name', IQN, '--key', self.key, *self.options]
+        for lun in self.luns:
+            arguments += ['--lun', lun]
+        return arguments
 
     def read_log(self):
         with open(self.path('log'), 'rb') as log:
@@ -104,6 +110,42 @@ class Target:
         if self.process.poll() is None:
             self.stop()
         shutil.rmtree(self.folder)
+
+
+def lun_group(target, number, name=None, **keys):
+    """A plain LUN of 1 MiB, in a configuration; its disk is `name` in the target's folder."""
+    keys = {'path': target.path(name or f'disk{number}'), 'size': '1M', 'access': 'plain', **keys}
+    return f'[lun {number}]\n' + ''.join(f'{key}={value}\n' for key, value in keys.items() if value)
+
+
+class ConfiguredTarget(Target):
+    """One with a configuration file, which is `head` in [target], and what `groups` makes of it."""
+
+    def __init__(self, groups, head='', environment={}):
+        self.groups, self.head, self.environment = groups, head, environment
+        super().__init__()
+
+    def arguments(self):
+        self.write(self.groups, self.head)
+        return ['--config', self.path('conf')]
+
+    def write(self, groups, head=''):
+        with open(self.path('conf'), 'w') as conf:
+            conf.write(f'[target]\nlisten=127.0.0.1:0\nname={IQN}\nkey={self.key}\n{head}{groups(self)}')
+
+    def until_logged(self, text, count=1):
+        deadline = time.monotonic() + PATIENCE
+        while self.read_log().count(text) < count:
+            assert time.monotonic() < deadline, f'not in the log: {text}\n{self.read_log()}'
+            time.sleep(0.02)
+
+    def reload(self, groups=None, head='', says='read again'):
+        """The file is what `groups` makes of it now (None: as it is); waits until the log says `says`."""
+        if groups:
+            self.write(groups, head)
+        count = self.read_log().count(says)
+        self.process.send_signal(signal.SIGHUP)
+        self.until_logged(says, count + 1)
 
 
 class Pdu:
@@ -212,11 +254,11 @@ class Connection:
                                                 (20, struct.pack('>H', 7))], data)
         return self.receive()
 
-    def login(self, session='Normal', **keys):
+    def login(self, session='Normal', target=IQN, **keys):
         """In one step. Returns the keys of the answer."""
         names = {'InitiatorName': self.name, 'SessionType': session}
         if session == 'Normal':
-            names['TargetName'] = IQN
+            names['TargetName'] = target
         answer = self.login_pdu(TRANSIT | 1 << 2 | 3, text(**names, **keys))
         status = struct.unpack_from('>H', answer.bhs, 36)[0]
         assert status == 0, f'login refused: {status:#06x}'

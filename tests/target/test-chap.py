@@ -8,29 +8,17 @@ import struct
 import subprocess
 import unittest
 
-from initiator import IQN, TRANSIT, Connection, Target, keys_of, text
+from initiator import IQN, TRANSIT, Connection, ConfiguredTarget, keys_of, lun_group, text
 
 PASSWORD, TARGET_PASSWORD = b'wonderland-12', b'looking-glass'
 AUTHENTICATION_FAILURE, INITIATOR_ERROR = 0x0201, 0x0200
 SECURITY_TO_OPERATIONAL, SECURITY, OPERATIONAL_TO_FULL = TRANSIT | 1, 0, TRANSIT | 1 << 2 | 3
 
 
-class ConfiguredTarget(Target):
-    """The same, with a user and a LUN of that user."""
-
-    def start(self):
-        with open(self.path('conf'), 'w') as conf:
-            conf.write(f'[target]\nlisten=127.0.0.1:0\nname={IQN}\nkey={self.key}\n'
-                       f'[user alice]\npassword={PASSWORD.decode()}\ntarget-password={TARGET_PASSWORD.decode()}\n'
-                       f'[lun 1]\npath={self.path("disk1")}\nsize=16M\naccess=plain\nusers=alice\n')
-        self.log = open(self.path('log'), 'ab')
-        self.process = subprocess.Popen([os.environ['ENCSAN_TARGET'], '--config', self.path('conf')],
-                                        stdout=subprocess.PIPE, stderr=self.log)
-        line = self.process.stdout.readline().decode()
-        if not line.startswith('iscsi://'):
-            self.kill()
-            raise AssertionError(f'encsan-target did not start: {self.read_log()}')
-        self.port = int(line.split('/')[2].rsplit(':', 1)[1])
+def groups(target):
+    """A user, and a LUN of that user."""
+    return (f'[user alice]\npassword={PASSWORD.decode()}\ntarget-password={TARGET_PASSWORD.decode()}\n' +
+            lun_group(target, 1, users='alice'))
 
 
 def status_of(pdu):
@@ -45,7 +33,7 @@ def response(said, password=PASSWORD):
 class CHAP(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.target = ConfiguredTarget()
+        cls.target = ConfiguredTarget(groups)
 
     @classmethod
     def tearDownClass(cls):

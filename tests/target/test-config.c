@@ -46,8 +46,13 @@ static void test_all(void)
                                "log=syslog\n"
                                "lease-timeout=7\n"
                                "sessions=12\n"
+                               "window=300\n"
                                "memory=64M\n"
                                "\n"
+                               "[target far]\n"
+                               "name=iqn.2026-11.org.example:far\n"
+                               "[lun far/7]\n"
+                               "path=/srv/far\n"
                                "[lun 7]\n"
                                "path=/srv/a disk\n"
                                "size=3G\n"
@@ -71,7 +76,7 @@ static void test_all(void)
     g_assert_cmpuint(g_strv_length(config.listen), ==, 2);
     g_assert_cmpstr(config.listen[0], ==, "0.0.0.0:3260");
     g_assert_cmpstr(config.listen[1], ==, "[::1]:3261");
-    g_assert_cmpstr(config.name, ==, "iqn.2026-11.org.example:disk");
+    g_assert_cmpstr(config_target(&config, NULL)->name, ==, "iqn.2026-11.org.example:disk");
     g_assert_cmpstr(config.key_file, ==, "/etc/key");
     g_assert_cmpuint(config.suites, ==,
                      WIRE_SUITE_BIT(WIRE_SUITE_AES_256_GCM) | WIRE_SUITE_BIT(WIRE_SUITE_NULL));
@@ -81,20 +86,28 @@ static void test_all(void)
     g_assert_true(config.syslog);
     g_assert_cmpuint(config.sessions_max, ==, 12);
     g_assert_cmpuint(config.memory_bytes, ==, 64 << 20);
-    g_assert_cmpuint(config.luns->len, ==, 2);
-    lun = config_lun(&config, 7);
+    g_assert_cmpuint(config.window, ==, 300);
+    g_assert_cmpuint(config.luns->len, ==, 3);
+    g_assert_true(config.luns->pdata[0] == config_lun(&config, NULL, 2));
+    g_assert_true(config.luns->pdata[2] == config_lun(&config, "far", 7));
+    g_assert_cmpstr(config_lun(&config, "far", 7)->path, ==, "/srv/far");
+    g_assert_cmpstr(config_target(&config, "far")->name, ==, "iqn.2026-11.org.example:far");
+    g_assert_null(config_target(&config, "near"));
+    g_assert_true(config_has_name(&config, "iqn.2026-11.org.example:far"));
+    g_assert_false(config_has_name(&config, "far"));
+    lun = config_lun(&config, NULL, 7);
     g_assert_cmpstr(lun->path, ==, "/srv/a disk");
     g_assert_cmpuint(lun->bytes, ==, UINT64_C(3) << 30);
     g_assert_false(lun->plain);
     g_assert_cmpstr(lun->initiators[0], ==, "desk");
     g_assert_null(lun->initiators[1]);
-    lun = config_lun(&config, 2);
+    lun = config_lun(&config, NULL, 2);
     g_assert_true(lun->plain && lun->read_only);
     g_assert_cmpstr(lun->users[0], ==, "alice");
     g_assert_cmpstr(config_user(&config, "alice")->password, ==, "wonder land 1");
     g_assert_cmpstr(config_user(&config, "alice")->target_password, ==, "looking-glass");
     g_assert_null(config_user(&config, "bob"));
-    g_assert_null(config_lun(&config, 1));
+    g_assert_null(config_lun(&config, NULL, 1));
     g_assert_nonnull(config_initiator(&config, "laptop"));
     g_assert_null(config_initiator(&config, "lap"));
     config_free(&config);
@@ -119,7 +132,16 @@ static void test_wrong(void)
         {TARGET "[Lun 1]\n", "conf:5: [Lun 1] is no group; there are"},
         {TARGET "[lun]\n", "conf:5: [lun] is no group"},
         {TARGET "[initiator ]\n", "conf:5: [initiator ] is no group"},
-        {TARGET "[target 2]\n", "conf:5: [target 2] is no group"},
+        {TARGET "[target ]\n", "conf:5: [target ] is no group"},
+        {TARGET "[target 2]\n", "conf:5: [target 2] name= is missing"},
+        {TARGET "[target 2]\nkey=/k\n", "conf:6: [target 2] key= is unknown here; there are name"},
+        {TARGET "[target 2]\nname=iqn.2026-11.org.example:disk\n",
+         "conf:6: [target 2] name=iqn.2026-11.org.example:disk: another target has"},
+        {TARGET "[target a/2]\nname=iqn.y\n", "conf:5: [target a/2] a label without /"},
+        {"[target 2]\nname=iqn.y\n" TARGET, "conf:1: [target 2] comes after [target]"},
+        {TARGET LAPTOP "[lun 2/1]\npath=/disk\n", "conf:7: [lun 2/1] there is no [target 2]"},
+        {TARGET "[lun 2/0]\n", "conf:5: [lun 2/0] 0: a number from 1 to 255"},
+        {TARGET "window=0\n", "conf:5: [target] window=0: a number from 1 to 1024"},
         {TARGET "colour=red\n", "conf:5: [target] colour= is unknown here; there are listen, name"},
         {TARGET "sessions=0\n", "conf:5: [target] sessions=0: a number from 1 to 10000"},
         {TARGET "sessions=99999999999999999999\n", "conf:5: [target] sessions=9999"},
