@@ -19,6 +19,7 @@
 #include "options.h"
 #include "portal.h"
 #include "privileges.h"
+#include "reload.h"
 #include "task.h"
 
 #define MMAP_THRESHOLD (128 << 10)
@@ -35,7 +36,7 @@ static bool input_ended(void)
     return n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN);
 }
 
-static int open_signals(char *message, size_t size)
+static int open_signals(bool reloads, char *message, size_t size)
 {
     sigset_t set;
     int fd;
@@ -43,6 +44,8 @@ static int open_signals(char *message, size_t size)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    if (reloads)
+        sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* the threads to come inherit it */
     signal(SIGPIPE, SIG_IGN);
     fd = signalfd(-1, &set, SFD_CLOEXEC);
@@ -88,8 +91,20 @@ static int open_all(struct target *target, char *message, size_t size)
     return target_open_luns(target, message, size);
 }
 
+/* A signal came. True: it is to end. */
+static bool take_signal(int signals, struct reload *reload)
+{
+    struct signalfd_siginfo info;
+
+    if (read(signals, &info, sizeof info) != sizeof info || info.ssi_signo != SIGHUP)
+        return true;
+    reload_request(reload);
+    return false;
+}
+
 /* Accepts until it is to end. */
-static void accept_all(struct portal *portal, int signals, bool exit_with_stdin)
+static void accept_all(struct portal *portal, struct reload *reload, int signals,
+                       bool exit_with_stdin)
 {
     enum { SIGNAL, INPUT, WATCHDOG, ALL };
     const int events[ALL] = {
@@ -97,13 +112,17 @@ static void accept_all(struct portal *portal, int signals, bool exit_with_stdin)
         [INPUT] = exit_with_stdin ? STDIN_FILENO : -1,
         [WATCHDOG] = notify_watchdog(),
     };
-    unsigned event;
+    bool ends = false;
 
     notify(NOTIFY_READY);
-    while ((event = portal_run(portal, events, ALL)) == WATCHDOG ||
-           (event == INPUT && !input_ended()))
+    while (!ends) {
+        unsigned event = portal_run(portal, events, ALL);
+
         if (event == WATCHDOG)
             notify_alive(events[WATCHDOG]);
+        else
+            ends = event == SIGNAL ? take_signal(signals, reload) : input_ended();
+    }
     notify(NOTIFY_STOPPING);
     if (events[WATCHDOG] >= 0)
         close(events[WATCHDOG]);
@@ -114,6 +133,7 @@ static int serve(struct target *target, const struct options *options, int signa
                  size_t size)
 {
     struct portal *portal = portal_open(target, message, size);
+    struct reload *reload = NULL;
     const char *address;
     int result = -1;
 
@@ -126,10 +146,18 @@ static int serve(struct target *target, const struct options *options, int signa
             print_urls(target, address);
         if (target->config->syslog)
             log_to_syslog(); /* until here somebody may be watching */
-        accept_all(portal, signals, options->exit_with_stdin);
-        result = 0;
+        if (options->config_file)
+            reload = reload_start(target, portal, options->config_file);
+        if (reload || !options->config_file) {
+            accept_all(portal, reload, signals, options->exit_with_stdin);
+            result = 0;
+        } else {
+            snprintf(message, size, "out of threads");
+        }
     }
+    reload_stop(reload);
     portal_close(portal);
+    reload_free(reload);
     return result;
 }
 
@@ -142,7 +170,7 @@ static int run(const struct options *options, char *message, size_t size)
         .idle = PTHREAD_COND_INITIALIZER,
     };
     char last[512] = "";
-    int signals = open_signals(message, size), result = -1;
+    int signals = open_signals(options->config_file, message, size), result = -1;
 
     if (signals >= 0)
         result = serve(&target, options, signals, message, size);

@@ -178,6 +178,15 @@ run_target() {
     PORT=$(echo "$URL" | sed 's,.*:\([0-9]*\)/.*,\1,')
 }
 
+# run_config FILE: an encsan-target that is told everything by it
+run_config() {
+    : >"$T/target.out"
+    "$ENCSAN_TARGET" --config "$1" >"$T/target.out" 2>>"$T/target.log" &
+    TARGET_PID=$!
+    until_true 30 target_ready || fail "encsan-target says nothing"
+    grep -q '^iscsi:' "$T/target.out" || fail "encsan-target did not start"
+}
+
 # start_target [size]: the usual one, with one LUN on DISK
 start_target() {
     run_target --allow "$PUBLIC" --lun "$DISK,size=${1:-1G}"

@@ -3,15 +3,6 @@
 # encsan-target --config: several addresses, LUNs with gaps, who may use which, read-only; --check.
 . "$(dirname "$0")/common.sh"
 
-# run_config FILE: an encsan-target that is told everything by it
-run_config() {
-    : >"$T/target.out"
-    "$ENCSAN_TARGET" --config "$1" >"$T/target.out" 2>>"$T/target.log" &
-    TARGET_PID=$!
-    until_true 30 target_ready || fail "encsan-target says nothing"
-    grep -q '^iscsi:' "$T/target.out" || fail "encsan-target did not start"
-}
-
 OTHER=$("$ENCSAN" keygen "$T/other.key")
 truncate -s 16M "$FAST/plain"
 cat >"$T/conf" <<END
