@@ -11,7 +11,7 @@
 
 #include "clock.h"
 #include "conn.h"
-#include "nexus.h"
+#include "nexuses.h"
 #include "suite.h"
 
 /* ---- slots ---- */

@@ -12,7 +12,7 @@
 #include "clock.h"
 #include "log.h"
 #include "login.h"
-#include "nexus.h"
+#include "nexuses.h"
 #include "serve.h"
 
 #define TASKS_ASIDE 64 /* beside those in the window: answered, and wait to be sent */

@@ -14,7 +14,7 @@
 
 #include "association.h"
 #include "conn.h"
-#include "nexus.h"
+#include "nexuses.h"
 
 /* ---- before the data ---- */
 

@@ -10,7 +10,7 @@
 
 #include "conn.h"
 #include "discovery.h"
-#include "nexus.h"
+#include "nexuses.h"
 #include "transfer.h"
 #include "unit.h"
 

@@ -7,7 +7,7 @@
 
 #include "commands.h"
 #include "conn.h"
-#include "nexus.h"
+#include "nexuses.h"
 #include "sealed.h"
 #include "unit.h"
 

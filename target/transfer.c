@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "conn.h"
-#include "nexus.h"
+#include "nexuses.h"
 
 unsigned transfer_lun(const uint8_t field[8])
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* A session's nexuses: nexus.h. */
-#include "nexus.h"
+/* A session's nexuses: nexuses.h. */
+#include "nexuses.h"
 
 #include <stdlib.h>
 

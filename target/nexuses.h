@@ -4,8 +4,8 @@
  * command there, gone when the session ends. The reader's alone, but what
  * others are shown of it (unit.h) and SAs that tasks have.
  */
-#ifndef TARGET_NEXUS_H
-#define TARGET_NEXUS_H
+#ifndef TARGET_NEXUSES_H
+#define TARGET_NEXUSES_H
 
 #include "association.h"
 #include "unit.h"
