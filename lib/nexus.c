@@ -29,6 +29,14 @@ static void end_life(struct nexus *n)
         outage_begin(v);
 }
 
+/* What became of one may have become of all, and those that have nothing to do don't notice. */
+static void doubt_others(struct encsan *v)
+{
+    for (unsigned i = 0; i < v->sessions; i++)
+        if (v->nexuses[i].state == NEXUS_LIVE && v->nexuses[i].session)
+            session_doubt(v->nexuses[i].session);
+}
+
 void nexus_lost(void *opaque, const char *why)
 {
     struct nexus *n = opaque;
@@ -43,6 +51,7 @@ void nexus_lost(void *opaque, const char *why)
         volume_log(v, "session %u is lost (%s), the others go on", n->number, why);
     n->complained = true;
     n->state = NEXUS_LOST;
+    doubt_others(v);
     pthread_cond_broadcast(&v->sessions_changed);
     volume_unlock(v);
 }

@@ -16,6 +16,12 @@
  * TCP's own clock: a long queue before a slow line or a slow disk acknowledges
  * late, but steadily. TCP_USER_TIMEOUT would also end a session whose peer has
  * no room for more data, and says so.
+ *
+ * A peer whose TCP acknowledges and that itself is silent is asked: by TEST UNIT
+ * READY, which a target answers without looking at its disk. (By a NOP-Out it would
+ * be natural; but libiscsi 1.19 crashes on an answer to it that somebody on the path
+ * makes Data-In.) As long as it is silent nothing else is given to libiscsi, so
+ * that the acknowledgements that show a long queue on its way come to an end.
  */
 #include "session.h"
 
@@ -46,9 +52,13 @@
 #define KEEPALIVE_COUNT 15
 #define DEAD_US 1500000 /* nothing heard for so long, and: */
 #define DEAD_ROUND_TRIPS 4
+#define PING_US 3000000 /* nothing but acknowledgements for so long: it is asked, and */
+#define HUNG_US 7000000 /* has not answered, and has taken in nothing more, for so long, and: */
+#define HUNG_ROUND_TRIPS 4
 #define POLL_MS 250
 #define LOGIN_POLL_MS 50
 #define QUEUED_PDUS_MAX 2         /* in libiscsi's queue */
+#define IN_FLIGHT_MAX 126 /* encsan-target's window has room for these and for the question if it lives */
 #define UNSENT_BYTES_MAX (256 << 10) /* in the socket */
 #define MEASURE_US 10000
 
@@ -80,6 +90,10 @@ struct session {
     bool failed; /* the thread's: a callback reported the session's end */
     const char *why;                    /* the thread's: it ended for this, not by libiscsi's word */
     struct transmission_list in_flight; /* the thread's */
+    unsigned in_flight_count;           /* the thread's */
+    struct transmission ping;           /* the thread's */
+    bool pinging, silent;               /* the thread's: no answer yet; nothing for PING_US */
+    uint64_t acked_bytes, acked_us;     /* the thread's: what the peer's TCP has, and since when */
     uint64_t measured_us;               /* the thread's */
     uint64_t awaiting_us;               /* the thread's: since then something is on its way; 0: nothing is */
     struct {
@@ -92,7 +106,7 @@ struct session {
 
     pthread_mutex_t lock; /* guards what follows */
     struct transmission_list urgent, queue;
-    bool closing, abandoned;
+    bool closing, abandoned, doubted;
 };
 
 /* ---- slots ---- */
@@ -137,6 +151,12 @@ static void complete(struct transmission *t, enum slot_status status)
     t->slot.complete(&t->slot);
 }
 
+static void landed(struct transmission *t)
+{
+    TAILQ_REMOVE(&t->session->in_flight, t, link);
+    t->session->in_flight_count--;
+}
+
 static void command_done(struct iscsi_context *iscsi, int status, void *data, void *private_data)
 {
     struct transmission *t = private_data;
@@ -146,7 +166,7 @@ static void command_done(struct iscsi_context *iscsi, int status, void *data, vo
         t->session->failed = true; /* completed as lost when the context is gone */
         return;
     }
-    TAILQ_REMOVE(&t->session->in_flight, t, link);
+    landed(t);
     switch (status) {
     case SCSI_STATUS_GOOD:
         complete(t, SLOT_GOOD);
@@ -181,7 +201,14 @@ static int send_command(struct session *s, struct transmission *t)
             memset(slot->data + slot->bytes - WIRE_TAG_BYTES, 0, WIRE_TAG_BYTES);
     }
     TAILQ_INSERT_TAIL(&s->in_flight, t, link);
+    s->in_flight_count++;
     return iscsi_scsi_command_async(s->iscsi, s->lun, &t->task, command_done, NULL, t);
+}
+
+static bool has_room(const struct session *s)
+{
+    return !(s->pinging && s->silent) && s->in_flight_count < IN_FLIGHT_MAX &&
+           iscsi_out_queue_length(s->iscsi) < QUEUED_PDUS_MAX;
 }
 
 static struct transmission *dequeue(struct session *s)
@@ -206,7 +233,7 @@ static void drain(struct session *s)
 {
     struct transmission *t;
 
-    while (!s->iscsi || s->failed || iscsi_out_queue_length(s->iscsi) < QUEUED_PDUS_MAX) {
+    while (!s->iscsi || s->failed || has_room(s)) {
         t = dequeue(s);
         if (!t)
             return;
@@ -217,19 +244,24 @@ static void drain(struct session *s)
     }
 }
 
-/* What others have asked for since. True: to end. */
-static bool take_orders(struct session *s)
-{
-    bool closing;
+/* ---- whether the peer lives ---- */
 
-    pthread_mutex_lock(&s->lock);
-    closing = s->closing;
-    if (s->abandoned && !s->failed) {
-        s->failed = true;
-        s->why = "the target does not answer";
-    }
-    pthread_mutex_unlock(&s->lock);
-    return closing;
+static void ping_answered(struct slot *slot)
+{
+    ((struct transmission *)slot)->session->pinging = false;
+}
+
+static void ping(struct session *s)
+{
+    if (!s->iscsi || s->failed || s->pinging)
+        return;
+    s->ping = (struct transmission){
+        .slot = {.cdb = {0x00}, .cdb_bytes = 6, .complete = ping_answered}, /* SPC-4 6.47 */
+        .session = s,
+    };
+    s->pinging = true;
+    s->acked_us = now_us();
+    s->failed = send_command(s, &s->ping) != 0;
 }
 
 static uint64_t dead_us(const struct tcp_info *info)
@@ -237,18 +269,63 @@ static uint64_t dead_us(const struct tcp_info *info)
     return DEAD_US + (uint64_t)DEAD_ROUND_TRIPS * (info->tcpi_rtt + info->tcpi_rttvar);
 }
 
-/* Whether the peer has been silent for too long. */
-static bool is_dead(struct session *s, const struct tcp_info *info, uint64_t now)
+static uint64_t hung_us(const struct tcp_info *info)
 {
-    uint64_t heard = now - (uint64_t)info->tcpi_last_ack_recv * 1000;
+    return HUNG_US + (uint64_t)HUNG_ROUND_TRIPS * (info->tcpi_rtt + info->tcpi_rttvar);
+}
 
-    if (TAILQ_EMPTY(&s->in_flight) && info->tcpi_unacked == 0 && info->tcpi_notsent_bytes == 0) {
+static bool awaits(const struct session *s, const struct tcp_info *info)
+{
+    return !TAILQ_EMPTY(&s->in_flight) || info->tcpi_unacked > 0 || info->tcpi_notsent_bytes > 0;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The peer's TCP has been silent for too long. */
+static bool is_dead(const struct session *s, const struct tcp_info *info, uint64_t now)
+{
+    uint64_t heard_us = now - (uint64_t)info->tcpi_last_ack_recv * 1000;
+
+    return now - later(heard_us, s->awaiting_us) > dead_us(info);
+}
+
+/* The peer itself has been. Its answer may be a long one on a slow line: any byte counts. */
+static bool is_hung(struct session *s, const struct tcp_info *info, uint64_t now)
+{
+    uint64_t heard_us = later(now - (uint64_t)info->tcpi_last_data_recv * 1000, s->awaiting_us);
+
+    if (s->acked_bytes != info->tcpi_bytes_acked)
+        s->acked_us = now;
+    s->acked_bytes = info->tcpi_bytes_acked;
+    s->silent = now - heard_us > PING_US;
+    if (s->pinging)
+        return now - later(heard_us, s->acked_us) > hung_us(info);
+    if (s->silent)
+        ping(s);
+    return false;
+}
+
+static void end_for(struct session *s, const char *why)
+{
+    s->why = why;
+    s->failed = true;
+}
+
+static void look(struct session *s, const struct tcp_info *info, uint64_t now)
+{
+    if (!awaits(s, info)) {
         s->awaiting_us = 0;
-        return false;
+        return;
     }
     if (s->awaiting_us == 0)
         s->awaiting_us = now;
-    return now - (heard > s->awaiting_us ? heard : s->awaiting_us) > dead_us(info);
+    if (is_dead(s, info, now))
+        end_for(s, "no answer any more");
+    else if (is_hung(s, info, now))
+        end_for(s, "the target does not answer, though its machine does");
 }
 
 static void measure(struct session *s)
@@ -265,10 +342,24 @@ static void measure(struct session *s)
     s->rtt_us = info.tcpi_rtt;
     s->rtt_min_us = info.tcpi_min_rtt == UINT32_MAX ? 0 : info.tcpi_min_rtt;
     s->retransmits = info.tcpi_total_retrans;
-    if (is_dead(s, &info, now)) {
-        s->why = "no answer any more";
-        s->failed = true;
-    }
+    look(s, &info, now);
+}
+
+/* What others have asked for since. True: to end. */
+static bool take_orders(struct session *s)
+{
+    bool closing, doubted;
+
+    pthread_mutex_lock(&s->lock);
+    closing = s->closing;
+    doubted = s->doubted;
+    s->doubted = false;
+    if (s->abandoned && !s->failed)
+        end_for(s, "the target does not answer");
+    pthread_mutex_unlock(&s->lock);
+    if (doubted)
+        ping(s);
+    return closing;
 }
 
 static void lose(struct session *s)
@@ -285,7 +376,7 @@ static void lose(struct session *s)
     iscsi_destroy_context(s->iscsi); /* its callbacks only set `failed` */
     s->iscsi = NULL;
     while ((t = TAILQ_FIRST(&s->in_flight))) {
-        TAILQ_REMOVE(&s->in_flight, t, link);
+        landed(t);
         complete(t, SLOT_LOST);
     }
     s->lost(s->opaque, why);
@@ -354,6 +445,14 @@ void session_abandon(struct session *s)
 {
     pthread_mutex_lock(&s->lock);
     s->abandoned = true;
+    pthread_mutex_unlock(&s->lock);
+    wake_up(s);
+}
+
+void session_doubt(struct session *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->doubted = true;
     pthread_mutex_unlock(&s->lock);
     wake_up(s);
 }

@@ -71,6 +71,9 @@ struct session *session_open(const struct session_login *login,
                              char *message, size_t message_size);
 /* The session shall end: the peer does not what it should. `lost` follows. */
 void session_abandon(struct session *session);
+/* The target is asked whether it is there; else `lost` follows after some seconds, as
+ * for a session whose commands are not answered. Any thread. */
+void session_doubt(struct session *session);
 /* Logs out where it still can, and frees. Nothing may be in flight. */
 void session_close(struct session *session);
 

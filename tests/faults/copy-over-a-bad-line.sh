@@ -4,7 +4,7 @@
 # COPIES and FILES make it larger.
 . "$(dirname "$0")/common.sh"
 
-start_target 4G
+start_target 8G
 mkfs -N 300000
 bad_line
 mnt_logged cache=16M
