@@ -141,8 +141,9 @@ static void answered(struct encsan *v, struct segment *s, const struct slot *slo
         TAILQ_INSERT_TAIL(&v->retry, s, queue);
         pthread_cond_signal(&v->tick);
     } else if (slot->status == SLOT_CHECK && ++s->attempts < ATTEMPTS_MAX) {
-        volume_log(v, "write refused by the target (sense %X/%02X/%02X), sent again",
-                   slot->sense_key, slot->ascq >> 8, slot->ascq & 0xff);
+        if (!v->error)
+            volume_log(v, "write refused by the target (sense %X/%02X/%02X), sent again",
+                       slot->sense_key, slot->ascq >> 8, slot->ascq & 0xff);
         pipeline_resend(v, s);
     } else if (slot->status == SLOT_CHECK) {
         receipt_want(v, s->ordinal); /* which says, under seal, what is the matter */
