@@ -78,7 +78,6 @@ struct inode {
     struct data_lock data_lock; /* inode.c initialises and destroys it, data.c takes it */
     int64_t unlinked_us;    /* ops_unlink.c's: when a name of several went last, and by which thread */
     pid_t unlinked_by;
-    struct dir_index *index; /* directories: dir.c; NULL until it is needed */
 };
 
 /* ---- super.c ---- */
@@ -210,13 +209,17 @@ int dir_unlink(struct fs *fs, struct inode *dir, const char *name);
 int dir_rmdir(struct fs *fs, struct inode *dir, const char *name);
 int dir_rename(struct fs *fs, struct inode *dir, const char *name, struct inode *new_dir,
                const char *new_name, unsigned flags); /* RENAME_NOREPLACE, RENAME_EXCHANGE */
-/* Calls each for the entries from cookie `offset` on (0: the first), until it returns nonzero. */
-int dir_iterate(struct fs *fs, struct inode *dir, uint64_t offset,
-                int (*each)(void *opaque, const char *name, ext2_ino_t ino, int file_type,
-                            uint64_t next_offset),
-                void *opaque);
-void dir_index_free(struct dir_index *index);
+
+/* ---- dir_fill.c ---- (fs->lock held) */
 int dir_readlink(struct fs *fs, struct inode *inode, char *buf, size_t size);
+
+/* ---- names.c ---- (fs->lock held) */
+/* Calls each for the entries behind the one with the cookie `after` (0: all), until it returns
+ * nonzero. Who goes on behind a cookie meets an entry that stays exactly once (readdir(3)). */
+int dir_iterate(struct fs *fs, struct inode *dir, uint64_t after,
+                int (*each)(void *opaque, const char *name, ext2_ino_t ino, int file_type,
+                            uint64_t cookie),
+                void *opaque);
 
 /* ---- xattr.c ---- (fs->lock held); ACLs as ext4 stores them */
 ssize_t xattr_get(struct fs *fs, struct inode *inode, const char *name, void *value, size_t size);

@@ -243,8 +243,6 @@ static void table_remove(struct fs *fs, struct inode *inode)
     window_drop(fs, inode);
     g_hash_table_remove(fs->inodes, GUINT_TO_POINTER(inode->ino));
     data_lock_destroy(&inode->data_lock);
-    if (inode->index)
-        dir_index_free(inode->index);
     g_free(inode);
 }
 
