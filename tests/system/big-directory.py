@@ -13,7 +13,7 @@ SYS_GETDENTS64 = {"x86_64": 217}.get(os.uname().machine, 61)
 
 
 def stay(n):
-    return f"stay-{n}-" + "x" * (n % 40)
+    return f"stay-{n}-" + "x" * (190 + n % 50)
 
 
 def listing(folder, size):
@@ -75,9 +75,9 @@ def listed(folder, count):
     # one that has but a block when the listing begins, and many when it ends
     small = f"{folder}.small"
     os.mkdir(small)
-    make(small, 40)
-    listed_once(small, 320, [stay(n) for n in range(40)],
-                lambda i: [os.mknod(f"{small}/new-{i}-{k}") for k in range(40)] if i < 40 else None)
+    make(small, 14)
+    listed_once(small, 640, [stay(n) for n in range(14)],
+                lambda i: [os.mknod(f"{small}/new-{i}-{k}") for k in range(40)] if i < 14 else None)
 
 
 def halve(folder, count):
