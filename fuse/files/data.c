@@ -120,8 +120,10 @@ static int truncate_locked(struct fs *fs, struct inode *inode, uint64_t size)
     pthread_mutex_lock(&fs->lock);
     if (size <= old)
         error = alloc_punch(fs, inode, round_up(size) / BLOCK, UINT64_MAX);
-    if (!error)
+    if (!error) {
+        held_drop(fs, inode); /* it was behind the new end: see held_is_behind */
         error = data_finish(fs, inode, size, true);
+    }
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
@@ -133,8 +135,7 @@ int data_truncate(struct fs *fs, struct inode *inode, uint64_t size)
     if (error)
         return error;
     data_lock_exclusive(&inode->data_lock);
-    held_cut(fs, inode, size);
-    error = held_place(fs, inode);
+    error = held_is_behind(inode, size) ? 0 : held_place(fs, inode);
     if (!error)
         error = truncate_locked(fs, inode, size);
     data_unlock_exclusive(&inode->data_lock);

@@ -201,14 +201,9 @@ void held_drop(struct fs *fs, struct inode *inode)
     g_free(h);
 }
 
-void held_cut(struct fs *fs, struct inode *inode, uint64_t size)
+bool held_is_behind(const struct inode *inode, uint64_t size)
 {
-    if (!inode->held || size > inode->held->from)
-        return;
-    pthread_mutex_lock(&fs->lock);
-    unordered_drop(fs, inode, inode->held->from, inode->held->to);
-    held_drop(fs, inode);
-    pthread_mutex_unlock(&fs->lock);
+    return inode->held && size <= inode->held->from;
 }
 
 /* Blocks for what has none yet. fs->lock held. */

@@ -16,8 +16,8 @@ ssize_t held_write(struct fs *fs, struct inode *inode, const uint8_t *buf, size_
                    uint64_t offset);
 /* Gives blocks to what is held, and stages it. 0 or -errno. */
 int held_place(struct fs *fs, struct inode *inode);
-/* The file is about to become `size` long: what is held behind that needs no blocks any more. */
-void held_cut(struct fs *fs, struct inode *inode, uint64_t size);
+/* Whether a file that becomes `size` long needs no blocks for what is held: it goes with the cut. */
+bool held_is_behind(const struct inode *inode, uint64_t size);
 
 /* ---- neither lock held ---- */
 /* Takes data_lock shared, with nothing held. On an error it is not taken. */
