@@ -76,7 +76,7 @@ static const char *intent_name(uint8_t intent)
 bool association_promote(struct conn *conn, struct association *a)
 {
     struct associations *slots = &nexus_of(conn, a->lun)->sealed;
-    char key[KEY_TEXT_BYTES];
+    g_autofree char *who = NULL;
 
     if (slots->pending != a)
         return false;
@@ -89,13 +89,13 @@ bool association_promote(struct conn *conn, struct association *a)
     slots->previous = slots->current;
     slots->current = a;
     slots->pending = NULL;
-    key_to_text(a->grant.who.key, key);
     if (a->hello.intent == WIRE_INTENT_RESUME && a->grant.state == WIRE_LEASE_HELD)
         return true; /* one more session of a mount that has said so */
+    who = target_who(conn->target, a->grant.who.key);
     if (a->grant.state == WIRE_LEASE_FENCED)
-        conn_log(conn, a->lun->number, "%s does not get it after all", key);
+        conn_log(conn, a->lun->number, "%s does not get it after all", who);
     else
-        conn_log(conn, a->lun->number, "opened %s by %s", intent_name(a->hello.intent), key);
+        conn_log(conn, a->lun->number, "opened %s by %s", intent_name(a->hello.intent), who);
     return true;
 }
 
@@ -129,10 +129,9 @@ static void log_refusal(struct conn *conn, const struct lun *lun, const uint8_t 
         [WIRE_REFUSED_HELD] = "in use by another",
         [WIRE_REFUSED_GENERATION] = "another has taken it over",
     };
-    char text[KEY_TEXT_BYTES];
+    g_autofree char *who = target_who(conn->target, key);
 
-    key_to_text(key, text);
-    conn_log(conn, lun->number, "refused to %s: %s", text, reasons[refusal]);
+    conn_log(conn, lun->number, "refused to %s: %s", who, reasons[refusal]);
 }
 
 static unsigned allowed_suites(struct target *target)
@@ -239,9 +238,9 @@ struct sense association_message_1(struct conn *conn, struct lun *lun, const uin
         memcpy(&hello, payload, sizeof hello);
         sense = reply(conn, lun, noise, &hello);
     } else {
-        conn_log_rarely(conn, lun->number,
-                        "security: a handshake that does not open: made for another target key, or "
-                        "changed on the path");
+        conn_log_security(conn, lun->number,
+                          "a handshake that does not open: made for another target key, or "
+                          "changed on the path");
         sense = SENSE_ACCESS_DENIED;
     }
     noise_free(noise);

@@ -167,15 +167,15 @@ const struct target_settings *config_target(const struct config *config, const c
     return NULL;
 }
 
-bool config_has_name(const struct config *config, const char *name)
+const struct target_settings *config_named(const struct config *config, const char *iscsi_name)
 {
     for (unsigned i = 0; i < config->targets->len; i++) {
         const struct target_settings *target = config->targets->pdata[i];
 
-        if (strcmp(target->name, name) == 0)
-            return true;
+        if (strcmp(target->name, iscsi_name) == 0)
+            return target;
     }
-    return false;
+    return NULL;
 }
 
 const struct initiator *config_initiator(const struct config *config, const char *name)

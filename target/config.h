@@ -84,8 +84,7 @@ void config_sort(struct config *config); /* once all is there */
 
 /* Labels may be NULL, for [target]. What is not there is NULL. */
 const struct target_settings *config_target(const struct config *config, const char *label);
-/* Is this one of its targets' iSCSI names? */
-bool config_has_name(const struct config *config, const char *name);
+const struct target_settings *config_named(const struct config *config, const char *iscsi_name);
 const struct initiator *config_initiator(const struct config *config, const char *name);
 const struct user *config_user(const struct config *config, const char *name);
 const struct lun_settings *config_lun(const struct config *config, const char *target,

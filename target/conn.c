@@ -29,14 +29,23 @@ struct own_response {
 
 /* ---- log ---- */
 
+/* INITIATOR (ADDRESS), session ISID/TSIH, LUN LABEL: text */
 static void log_about(const struct conn *conn, unsigned lun, const char *text)
 {
-    char where[24] = "";
+    const struct target_settings *target = config_named(conn->config, conn->target_name);
+    const char *label = target && target->label ? target->label : "";
+    g_autoptr(GString) line = g_string_new(conn->initiator);
 
+    g_string_append_printf(line, conn->initiator[0] ? " (%s)" : "%s", conn->address);
+    if (conn->tsih) {
+        g_string_append(line, ", session ");
+        for (size_t i = 0; i < sizeof conn->isid; i++)
+            g_string_append_printf(line, "%02x", conn->isid[i]);
+        g_string_append_printf(line, "/%u", conn->tsih);
+    }
     if (lun)
-        snprintf(where, sizeof where, ", LUN %u", lun);
-    log_line("%s%s%s%s%s: %s", conn->initiator, conn->initiator[0] ? " (" : "", conn->address,
-             conn->initiator[0] ? ")" : "", where, text);
+        g_string_append_printf(line, ", LUN %s%s%u", label, label[0] ? "/" : "", lun);
+    log_line("%s: %s", line->str, text);
 }
 
 void conn_log(struct conn *conn, unsigned lun, const char *format, ...)
@@ -50,14 +59,13 @@ void conn_log(struct conn *conn, unsigned lun, const char *format, ...)
     log_about(conn, lun, text);
 }
 
-void conn_log_rarely(struct conn *conn, unsigned lun, const char *format, ...)
+static void log_rarely(struct conn *conn, unsigned lun, const char *before, const char *format,
+                       va_list args)
 {
+    g_autofree char *what = NULL, *text = NULL;
     uint64_t now = now_us();
     unsigned unlogged;
-    char text[512];
-    va_list args;
     bool quiet;
-    size_t len;
 
     pthread_mutex_lock(&conn->lock);
     quiet = now < conn->next_rare_us;
@@ -70,18 +78,34 @@ void conn_log_rarely(struct conn *conn, unsigned lun, const char *format, ...)
     pthread_mutex_unlock(&conn->lock);
     if (quiet)
         return;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    len = strlen(text);
-    if (unlogged)
-        snprintf(text + len, sizeof text - len, " (and %u more lines)", unlogged);
+    what = g_strdup_vprintf(format, args);
+    text = unlogged ? g_strdup_printf("%s%s (and %u more lines)", before, what, unlogged)
+                    : g_strconcat(before, what, NULL);
     log_about(conn, lun, text);
+}
+
+void conn_log_rarely(struct conn *conn, unsigned lun, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    log_rarely(conn, lun, "", format, args);
+    va_end(args);
+}
+
+void conn_log_security(struct conn *conn, unsigned lun, const char *format, ...)
+{
+    va_list args;
+
+    atomic_fetch_add(&conn->target->security_events, 1);
+    va_start(args, format);
+    log_rarely(conn, lun, "security: ", format, args);
+    va_end(args);
 }
 
 bool conn_protocol_error(struct conn *conn, const char *what)
 {
-    conn_log_rarely(conn, 0, "security: connection closed: %s", what);
+    conn_log_security(conn, 0, "connection closed: %s", what);
     return false;
 }
 
@@ -336,7 +360,7 @@ bool conn_is_welcome(const struct conn *conn, const struct config *config)
 {
     const struct user *user = conn->user ? config_user(config, conn->user->name) : NULL;
 
-    if (!conn->discovery && !config_has_name(config, conn->target_name))
+    if (!conn->discovery && !config_named(config, conn->target_name))
         return false;
     return !conn->user || (user && strcmp(user->password, conn->user->password) == 0 &&
                            g_strcmp0(user->target_password, conn->user->target_password) == 0);

@@ -50,7 +50,7 @@ struct conn {
     struct task_list collecting;
     uint32_t last_ttt;
     struct negotiation *negotiation; /* discovery.c's; NULL: none was begun */
-    struct nexus **nexuses;          /* nexus.c's, by LUN */
+    struct nexus **nexuses;          /* nexuses.c's, by LUN */
     unsigned nexus_count;
     uint8_t scratch[16384];
 
@@ -103,6 +103,11 @@ void conn_log(struct conn *conn, unsigned lun, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same for what may come in masses: one line a second, then a count. */
 void conn_log_rarely(struct conn *conn, unsigned lun, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The same, for what only an enemy or a broken line does: it is counted, and "security: " before.
+ */
+void conn_log_security(struct conn *conn, unsigned lun, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- life of what uses it ---- */

@@ -45,10 +45,16 @@ struct login {
     struct text in, out;
 };
 
+static void refuse(struct conn *conn, const char *why)
+{
+    atomic_fetch_add(&conn->target->refused_logins, 1);
+    conn_log(conn, 0, "login refused: %s", why);
+}
+
 static void fail(struct login *login, enum status status, const char *why)
 {
     if (login->status == STATUS_SUCCESS)
-        conn_log(login->conn, 0, "login refused: %s", why);
+        refuse(login->conn, why);
     login->status = status;
 }
 
@@ -75,7 +81,7 @@ static void initiator_name(struct login *login, const char *value)
 
 static void target_name(struct login *login, const char *value)
 {
-    if (config_has_name(login->conn->config, value))
+    if (config_named(login->conn->config, value))
         snprintf(login->conn->target_name, NAME_BYTES, "%s", value);
     else
         fail(login, STATUS_NOT_FOUND, "another target's name");

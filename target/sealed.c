@@ -38,7 +38,7 @@ static void count_bad_tag(struct task *task, const char *what)
 {
     struct conn *conn = task->conn;
 
-    conn_log_rarely(conn, task->lun_number, "security: %s did not authenticate", what);
+    conn_log_security(conn, task->lun_number, "%s did not authenticate", what);
     if (atomic_fetch_add(&conn->bad_tags, 1) + 1 == WIRE_BAD_TAGS_MAX) {
         conn_log(conn, task->lun_number, "session closed after %d that did not authenticate",
                  WIRE_BAD_TAGS_MAX);
@@ -55,9 +55,12 @@ static struct sense judge(struct task *task, struct association *a)
         return SENSE_ACCESS_DENIED;
     }
     if (error) {
-        conn_log_rarely(task->conn, task->lun_number,
-                        error == -EALREADY ? "security: a sealed command came again, or too late"
-                                           : "a sealed command under keys that are used up");
+        if (error == -EALREADY)
+            conn_log_security(task->conn, task->lun_number,
+                              "a sealed command came again, or too late");
+        else
+            conn_log_rarely(task->conn, task->lun_number,
+                            "a sealed command under keys that are used up");
         return SENSE_ACCESS_DENIED;
     }
     if (!length_fits(task))
@@ -90,7 +93,7 @@ static bool set_seen(struct task *task)
 {
     if (sa_replay_set(task->association->sa, task->cdb) == 0)
         return true;
-    conn_log_rarely(task->conn, task->lun_number, "security: a sealed command came again");
+    conn_log_security(task->conn, task->lun_number, "a sealed command came again");
     task_check(task, SENSE_ACCESS_DENIED);
     return false;
 }

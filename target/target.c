@@ -142,6 +142,43 @@ bool target_allows(struct target *target, const struct lun *lun, const uint8_t k
     return allowed;
 }
 
+/* Lock held; NULL: nobody's. On the command line keys have no names. */
+static const char *name_of(const struct target *target, const uint8_t *key)
+{
+    const GPtrArray *initiators = target->config->initiators;
+
+    for (unsigned i = 0; i < initiators->len; i++) {
+        const struct initiator *initiator = initiators->pdata[i];
+
+        if (CRYPTO_memcmp(initiator->key, key, KEY_BYTES) == 0)
+            return initiator->name;
+    }
+    return NULL;
+}
+
+char *target_initiator(struct target *target, const uint8_t key[KEY_BYTES])
+{
+    char text[KEY_TEXT_BYTES], *initiator;
+    const char *name;
+
+    key_to_text(key, text);
+    pthread_mutex_lock(&target->lock);
+    name = name_of(target, key);
+    initiator = g_strdup(name ? name : text);
+    pthread_mutex_unlock(&target->lock);
+    return initiator;
+}
+
+char *target_who(struct target *target, const uint8_t key[KEY_BYTES])
+{
+    g_autofree char *initiator = target_initiator(target, key);
+    char text[KEY_TEXT_BYTES];
+
+    key_to_text(key, text);
+    return strcmp(initiator, text) == 0 ? g_strdup(text)
+                                        : g_strdup_printf("%s (%s)", text, initiator);
+}
+
 struct sense target_write_sense(int error)
 {
     if (error == 0)

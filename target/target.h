@@ -5,6 +5,7 @@
 #define TARGET_TARGET_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,7 +19,8 @@ struct target {
     uint8_t key[KEY_BYTES], public_key[KEY_BYTES];
     bool keeps_no_state; /* but where there is one already */
     struct workers *workers;
-    struct memory *memory; /* for the data of all sessions */
+    struct memory *memory;                                 /* for the data of all sessions */
+    atomic_uint_least64_t security_events, refused_logins; /* since the start */
 
     pthread_mutex_t lock; /* guards everything that follows, and of each LUN what lun.h says */
     pthread_cond_t idle;  /* a LUN that is retired has no task any more */
@@ -52,6 +54,11 @@ void target_end_task(struct target *target, struct lun *lun);
 bool target_shows(const struct lun_settings *settings, const struct user *user);
 /* May who has this key use this sealed LUN? */
 bool target_allows(struct target *target, const struct lun *lun, const uint8_t key[KEY_BYTES]);
+
+/* "KEY (NAME)" where the configuration knows whose key it is, else KEY. The caller's. */
+char *target_who(struct target *target, const uint8_t key[KEY_BYTES]);
+/* NAME alone, or KEY; for counters. */
+char *target_initiator(struct target *target, const uint8_t key[KEY_BYTES]);
 
 /* The sense of a backend's -errno; of 0 SENSE_NONE. */
 struct sense target_write_sense(int error);

@@ -53,7 +53,8 @@ echo kept >"$M/file"
 umnt
 say "an initiator that is none of this LUN's"
 refused 1 "" "$ENCSAN" fsck "$URL" -o "key=$T/other.key,target_key=$TARGET_KEY"
-grep -q "LUN 3: refused to $OTHER" "$T/target.log" || fail "the log does not tell"
+grep -q "^encsan-target: iqn[^ ]* (127.0.0.1:[0-9]*), session [0-9a-f]\{12\}/[0-9]*, LUN 3: refused to $OTHER (other): " \
+    "$T/target.log" || fail "the log does not tell"
 say "read-only"
 qemu-io -f raw -r -c 'read -P 0 0 64K' "$plain" >"$T/qemu-io.log" 2>&1 || fail "reading"
 ! qemu-io -f raw -c 'write -P 1 0 64K' "$plain" >"$T/qemu-io.log" 2>&1 || fail "it was written to"

@@ -70,6 +70,6 @@ TARGET_PID=$!
 until_true 30 target_ready || fail "encsan-target says nothing"
 URL=$(sed -n '1s/ .*//p' "$T/target.out")
 iscsi-inq "$URL" >/dev/null || fail "iscsi-inq"
-until_true 30 grep -q 'encsan-target\[[0-9]*\]: iqn.*(127.*): session begins' "$T/syslog" || fail "$(cat "$T/syslog")"
+until_true 30 grep -q 'encsan-target\[[0-9]*\]: iqn.*(127.*), session [0-9a-f]*/[1-9][0-9]*: session begins' "$T/syslog" || fail "$(cat "$T/syslog")"
 stop_target
 [ ! -s "$T/target.log" ] || fail "on standard error: $(cat "$T/target.log")"

@@ -101,7 +101,7 @@ say "an initiator that is taken off the list, and one that stays"
 echo there >"$T/mnt2/file"
 sync "$T/mnt2/file"
 write_conf 800M "$(echo "$with_other" | sed 's/other;test/test/')"
-reload "LUN 2: refused to $OTHER: this key is not among those allowed"
+reload "LUN 2: refused to $OTHER (other): this key is not among those allowed"
 grep -q "session is ended: its initiator may not use the LUN any more" "$T/target.log" || fail "the log does not tell"
 cp "$T/data" "$M/meanwhile"
 mnt_anew

@@ -93,8 +93,8 @@ static void test_all(void)
     g_assert_cmpstr(config_lun(&config, "far", 7)->path, ==, "/srv/far");
     g_assert_cmpstr(config_target(&config, "far")->name, ==, "iqn.2026-11.org.example:far");
     g_assert_null(config_target(&config, "near"));
-    g_assert_true(config_has_name(&config, "iqn.2026-11.org.example:far"));
-    g_assert_false(config_has_name(&config, "far"));
+    g_assert_nonnull(config_named(&config, "iqn.2026-11.org.example:far"));
+    g_assert_null(config_named(&config, "far"));
     lun = config_lun(&config, NULL, 7);
     g_assert_cmpstr(lun->path, ==, "/srv/a disk");
     g_assert_cmpuint(lun->bytes, ==, UINT64_C(3) << 30);
