@@ -75,8 +75,9 @@ static const char *intent_name(uint8_t intent)
 
 bool association_promote(struct conn *conn, struct association *a)
 {
-    struct associations *slots = &nexus_of(conn, a->lun)->sealed;
-    g_autofree char *who = NULL;
+    struct nexus *nexus = nexus_of(conn, a->lun);
+    struct associations *slots = &nexus->sealed;
+    g_autofree char *initiator = NULL, *who = NULL;
 
     if (slots->pending != a)
         return false;
@@ -89,6 +90,8 @@ bool association_promote(struct conn *conn, struct association *a)
     slots->previous = slots->current;
     slots->current = a;
     slots->pending = NULL;
+    initiator = target_initiator(conn->target, a->grant.who.key);
+    nexus_identify(conn, nexus, initiator);
     if (a->hello.intent == WIRE_INTENT_RESUME && a->grant.state == WIRE_LEASE_HELD)
         return true; /* one more session of a mount that has said so */
     who = target_who(conn->target, a->grant.who.key);

@@ -20,7 +20,7 @@ enum command_flag {
     COMMAND_MASKED = 1 << 4,             /* a sealed command: the CDB itself has to be checked */
     COMMAND_WORKER = 1 << 5,             /* in the pool: it waits for the disk or for a cipher */
     COMMAND_READS = 1 << 6,              /* for reservations: SPC-4, table 67; SBC-3, table 13 */
-    COMMAND_WRITES = 1 << 7,             /* the same */
+    COMMAND_WRITES = 1 << 7,             /* the same; and for accounts both */
     COMMAND_NEEDS_STARTED = 1 << 8,      /* START STOP UNIT */
     COMMAND_CHANGES_MEDIUM = 1 << 9,     /* not where it is write protected */
     COMMAND_IGNORES_ATTENTION = 1 << 10, /* SAM-5, 5.14.1 */

@@ -78,6 +78,7 @@ void config_free(struct config *config)
     g_free(config->key_file);
     g_free(config->user);
     g_free(config->state_folder);
+    g_free(config->metrics);
     g_ptr_array_unref(config->targets);
     g_ptr_array_unref(config->initiators);
     g_ptr_array_unref(config->users);
@@ -239,6 +240,7 @@ char *config_keep(const struct config *now, struct config *next)
     keep_text(now->key_file, &next->key_file, "key", kept);
     keep_text(now->user, &next->user, "user", kept);
     keep_text(now->state_folder, &next->state_folder, "state-dir", kept);
+    keep_text(now->metrics, &next->metrics, "metrics", kept);
     if (now->syslog != next->syslog)
         g_string_append_printf(kept, "%slog=", kept->len ? ", " : "");
     next->syslog = now->syslog;

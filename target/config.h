@@ -58,6 +58,7 @@ struct config {
     char *user;         /* whom it runs as; NULL: as it was started */
     bool syslog;        /* else standard error has the log */
     char *state_folder; /* NULL: beside each disk */
+    char *metrics;      /* where they are told, HOST:PORT; NULL: nowhere */
     unsigned lease_timeout_s;
     unsigned sessions_max;
     unsigned window;       /* commands of a session at once */

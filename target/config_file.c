@@ -151,6 +151,15 @@ static bool target_state_dir(struct reader *r, const char *value)
     return take_path(r, value, &r->config->state_folder);
 }
 
+/* A port alone is one of this machine's own. */
+static bool target_metrics(struct reader *r, const char *value)
+{
+    r->config->metrics =
+        strchr(value, ':') ? g_strdup(value) : g_strconcat("127.0.0.1:", value, NULL);
+    return config_is_address(r->config->metrics) ||
+           fail(r, "%s: a port, which is then 127.0.0.1's, or " CONFIG_ADDRESS, value);
+}
+
 static bool target_lease_timeout(struct reader *r, const char *value)
 {
     return take_number(r, value, 0, LEASE_TIMEOUT_MAX_S, &r->config->lease_timeout_s);
@@ -208,6 +217,7 @@ static const struct key target_keys[] = {
     {"user", false, target_user},
     {"log", false, target_log},
     {"state-dir", false, target_state_dir},
+    {"metrics", false, target_metrics},
     {"lease-timeout", false, target_lease_timeout},
     {"sessions", false, target_sessions},
     {"window", false, target_window},

@@ -34,18 +34,16 @@ static void log_about(const struct conn *conn, unsigned lun, const char *text)
 {
     const struct target_settings *target = config_named(conn->config, conn->target_name);
     const char *label = target && target->label ? target->label : "";
-    g_autoptr(GString) line = g_string_new(conn->initiator);
+    const uint8_t *i = conn->isid;
+    char session[48] = "", where[128] = "";
 
-    g_string_append_printf(line, conn->initiator[0] ? " (%s)" : "%s", conn->address);
-    if (conn->tsih) {
-        g_string_append(line, ", session ");
-        for (size_t i = 0; i < sizeof conn->isid; i++)
-            g_string_append_printf(line, "%02x", conn->isid[i]);
-        g_string_append_printf(line, "/%u", conn->tsih);
-    }
+    if (conn->tsih)
+        snprintf(session, sizeof session, ", session %02x%02x%02x%02x%02x%02x/%u", i[0], i[1], i[2],
+                 i[3], i[4], i[5], conn->tsih);
     if (lun)
-        g_string_append_printf(line, ", LUN %s%s%u", label, label[0] ? "/" : "", lun);
-    log_line("%s: %s", line->str, text);
+        snprintf(where, sizeof where, ", LUN %s%s%u", label, label[0] ? "/" : "", lun);
+    log_line("%s%s%s%s%s%s: %s", conn->initiator, conn->initiator[0] ? " (" : "", conn->address,
+             conn->initiator[0] ? ")" : "", session, where, text);
 }
 
 void conn_log(struct conn *conn, unsigned lun, const char *format, ...)

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <time.h>
 
 #include "sender.h"
 #include "target.h"
@@ -40,6 +41,7 @@ struct conn {
     const struct user *user;      /* in config; NULL: nobody, for there was no CHAP */
     bool logged_in;               /* the portal's lock guards it, for other threads */
     bool discovery;
+    time_t since; /* it has logged in; the portal's lock guards it, too */
     uint16_t cid;
     uint16_t tsih; /* as logged_in */
     struct parameters parameters;

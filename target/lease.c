@@ -370,6 +370,25 @@ bool lease_may_read(struct lease *l, const struct grant *g)
     return may;
 }
 
+struct lease_report lease_report(struct lease *l)
+{
+    struct lease_report report = {0};
+    const struct grant *g;
+
+    pthread_mutex_lock(&l->lock);
+    report.held = l->state.held;
+    report.who = l->state.holder;
+    TAILQ_FOREACH(g, &l->grants, link)
+    if (g->live && lease_is_current(l, g)) {
+        report.sessions++;
+        report.shared = !l->state.held;
+        if (report.shared)
+            report.who = g->who;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return report;
+}
+
 /* ---- life ---- */
 
 static void log_holder(const struct lease *l)

@@ -128,6 +128,14 @@ void lease_receipt(struct lease *lease, const struct grant *grant, struct wire_r
 /* Makes durable what is executed. A failure is a restart of the LUN. 0 or -errno. */
 int lease_flush(struct lease *lease);
 
+/* Who has it now, for people: the holder, or else one who reads. */
+struct lease_report {
+    bool held, shared; /* neither: it is free */
+    struct lease_holder who;
+    unsigned sessions; /* of the holder, or of all that read */
+};
+struct lease_report lease_report(struct lease *lease);
+
 /* For tests and for the log: writes executed, and those of them that had been
  * executed before in the same boot and generation. */
 struct lease_audit {

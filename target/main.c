@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "http.h"
 #include "log.h"
 #include "notify.h"
 #include "options.h"
@@ -134,6 +135,7 @@ static int serve(struct target *target, const struct options *options, int signa
 {
     struct portal *portal = portal_open(target, message, size);
     struct reload *reload = NULL;
+    struct http *http = NULL;
     const char *address;
     int result = -1;
 
@@ -141,7 +143,9 @@ static int serve(struct target *target, const struct options *options, int signa
         return -1;
     if (load_key(target, message, size) == 0 &&
         privileges_drop(target->config->user, message, size) &&
-        open_all(target, message, size) == 0 && portal_listen(portal, message, size) == 0) {
+        open_all(target, message, size) == 0 &&
+        (http = http_start(target, portal, message, size)) &&
+        portal_listen(portal, message, size) == 0) {
         for (unsigned i = 0; (address = portal_address(portal, i)); i++)
             print_urls(target, address);
         if (target->config->syslog)
@@ -156,6 +160,7 @@ static int serve(struct target *target, const struct options *options, int signa
         }
     }
     reload_stop(reload);
+    http_stop(http);
     portal_close(portal);
     reload_free(reload);
     return result;
@@ -166,6 +171,8 @@ static int run(const struct options *options, char *message, size_t size)
     struct target target = {
         .config = config_ref(options->config),
         .keeps_no_state = options->exit_with_stdin,
+        .since = time(NULL),
+        .accounts = accounts_new(),
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .idle = PTHREAD_COND_INITIALIZER,
     };
@@ -176,6 +183,7 @@ static int run(const struct options *options, char *message, size_t size)
         result = serve(&target, options, signals, message, size);
     workers_free(target.workers);
     memory_free(target.memory);
+    accounts_free(target.accounts);
     if (target_close(&target, last, sizeof last) != 0) {
         if (result == 0)
             snprintf(message, size, "%s", last);
@@ -187,10 +195,20 @@ static int run(const struct options *options, char *message, size_t size)
     return result;
 }
 
+static int print_status(const struct options *options, char *message, size_t size)
+{
+    if (options->config->state_folder)
+        return http_print_status(options->config->state_folder, message, size);
+    snprintf(message, size, "%s: without state-dir= there is nobody to ask", options->config_file);
+    return -1;
+}
+
 static int start(struct options *options, char *message, size_t size)
 {
     if (options->config_file && !config_read(options->config, options->config_file, message, size))
         return -1;
+    if (options->status)
+        return print_status(options, message, size);
     if (!options->check)
         return run(options, message, size);
     printf("%s: fine\n", options->config_file);

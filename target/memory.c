@@ -48,6 +48,16 @@ void memory_set_limit(struct memory *m, size_t limit)
     pthread_mutex_unlock(&m->lock);
 }
 
+struct memory_report memory_report(struct memory *m)
+{
+    struct memory_report report;
+
+    pthread_mutex_lock(&m->lock);
+    report = (struct memory_report){m->limit, m->held};
+    pthread_mutex_unlock(&m->lock);
+    return report;
+}
+
 static bool account(struct memory *m, struct memory_share *share, size_t bytes)
 {
     if (m->held > m->limit || share->bytes + bytes > (m->limit - m->held) / 4)

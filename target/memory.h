@@ -26,6 +26,11 @@ struct memory *memory_new(size_t limit, size_t usual);
 void memory_set_limit(struct memory *m, size_t limit); /* of what is taken from now on */
 void memory_free(struct memory *m);                    /* all has been given back */
 
+struct memory_report {
+    size_t limit, held; /* bytes */
+};
+struct memory_report memory_report(struct memory *m);
+
 /* Aligned to a page. NULL: more than the session may have now, or there is none. */
 uint8_t *memory_take(struct memory *m, struct memory_share *share, size_t bytes);
 void memory_give(struct memory *m, struct memory_share *share, uint8_t *buffer, size_t bytes);

@@ -24,6 +24,13 @@ static bool make_room(struct conn *conn, unsigned index)
     return true;
 }
 
+/* Of a session that shows several keys it is the first one's. */
+void nexus_identify(struct conn *conn, struct nexus *nexus, const char *initiator)
+{
+    if (!nexus->account)
+        nexus->account = accounts_open(conn->target->accounts, initiator, nexus->lun->label);
+}
+
 static struct nexus *make(struct conn *conn, struct lun *lun)
 {
     struct nexus *nexus = make_room(conn, lun->index) ? calloc(1, sizeof *nexus) : NULL;
@@ -31,8 +38,10 @@ static struct nexus *make(struct conn *conn, struct lun *lun)
     if (!nexus)
         return NULL;
     nexus->lun = lun_ref(lun);
-    if (lun->unit)
+    if (lun->unit) {
         unit_start_session(lun->unit, &nexus->itl, conn);
+        nexus_identify(conn, nexus, conn->user ? conn->user->name : conn->initiator);
+    }
     conn->nexuses[lun->index] = nexus;
     return nexus;
 }
@@ -79,6 +88,7 @@ void nexus_release_all(struct conn *conn)
         if (nexus->lun->unit)
             unit_release(&nexus->itl);
         association_release_all(&nexus->sealed);
+        accounts_close(conn->target->accounts, nexus->account);
         lun_unref(nexus->lun);
         free(nexus);
     }

@@ -7,6 +7,7 @@
 #ifndef TARGET_NEXUSES_H
 #define TARGET_NEXUSES_H
 
+#include "accounts.h"
 #include "association.h"
 #include "unit.h"
 
@@ -14,6 +15,7 @@ struct conn;
 struct lun;
 
 struct nexus {
+    struct account *account;    /* NULL: of a sealed LUN, and no key was shown yet */
     struct lun *lun;            /* a reference */
     struct itl_nexus itl;       /* of a plain LUN: unit.c */
     struct associations sealed; /* of a sealed one: association.c */
@@ -25,6 +27,9 @@ struct nexus {
 bool nexus_find(struct conn *conn, unsigned number, struct nexus **nexus);
 /* The connection's with a LUN of which it has a task. */
 struct nexus *nexus_of(const struct conn *conn, const struct lun *lun);
+
+/* It is this initiator's, which it has just shown to be. */
+void nexus_identify(struct conn *conn, struct nexus *nexus, const char *initiator);
 
 void nexus_end_session(struct conn *conn); /* no command comes any more; twice is once */
 void nexus_release_all(struct conn *conn); /* no command is left */

@@ -11,6 +11,7 @@
 #include <glib.h>
 
 #define NOT_GIVEN INT_MIN
+#define CONFIG_FILE "/etc/encsan-target.conf"
 
 static bool fail(char *message, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -149,11 +150,24 @@ static bool take_words(struct config *config, struct words *w, char *message, si
            parse_suites(config, w->suites, message, size);
 }
 
+/* Whom to ask stands in a file, that of the service where none is named; or it is the folder. */
+static bool take_status(struct options *o, struct words *w, char *message, size_t size)
+{
+    o->config->state_folder = g_steal_pointer(&w->state_folder);
+    if (any_word(w) || o->check || (o->config_file && o->config->state_folder))
+        return fail(message, size, "--status goes with --config FILE or --state-dir FOLDER alone");
+    if (!o->config_file && !o->config->state_folder)
+        o->config_file = g_strdup(CONFIG_FILE);
+    return true;
+}
+
 /* Either the file or the words say what the target is. */
 static bool take(struct options *o, struct words *w, char *message, size_t size)
 {
     if (o->check && !o->config_file)
         return fail(message, size, "--check needs --config FILE");
+    if (o->status)
+        return take_status(o, w, message, size);
     if (!o->config_file)
         return take_words(o->config, w, message, size);
     return !any_word(w) || fail(message, size,
@@ -165,11 +179,13 @@ static bool take(struct options *o, struct words *w, char *message, size_t size)
 bool options_parse(struct options *o, int *argc, char ***argv, char *message, size_t size)
 {
     struct words w = {.lease_timeout = NOT_GIVEN};
-    gboolean exit_with_stdin = FALSE, check = FALSE;
+    gboolean exit_with_stdin = FALSE, check = FALSE, status = FALSE;
     const GOptionEntry entries[] = {
         {"config", 0, 0, G_OPTION_ARG_FILENAME, &o->config_file,
          "all that follows, in a file: encsan-target.conf(5)", "FILE"},
         {"check", 0, 0, G_OPTION_ARG_NONE, &check, "only say if that file is right", NULL},
+        {"status", 0, 0, G_OPTION_ARG_NONE, &status,
+         "ask the one that runs with this --config (or --state-dir) how it is doing", NULL},
         {"listen", 0, 0, G_OPTION_ARG_STRING, &w.listen, "where to listen", "ADDR:PORT"},
         {"name", 0, 0, G_OPTION_ARG_STRING, &w.name, "the target's iSCSI name", "IQN"},
         {"key", 0, 0, G_OPTION_ARG_FILENAME, &w.key_file, "its private key", "FILE"},
@@ -199,6 +215,7 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
     ok = g_option_context_parse(context, argc, argv, &error);
     o->exit_with_stdin = exit_with_stdin;
     o->check = check;
+    o->status = status;
     if (!ok)
         fail(message, size, "%s", error->message);
     else if (*argc > 1)

@@ -11,6 +11,7 @@
 struct options {
     char *config_file; /* NULL: the command line says everything */
     bool check;        /* only reads that file */
+    bool status;       /* only asks one that runs */
     bool exit_with_stdin;
     struct config *config; /* of the command line; empty where there is a file */
 };

@@ -7,7 +7,6 @@
 #include "portal.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -17,8 +16,10 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "clock.h"
 #include "conn.h"
 #include "log.h"
@@ -57,87 +58,17 @@ struct portal {
     uint16_t last_tsih;
 };
 
-/* ---- addresses ---- */
-
-static struct addrinfo *resolve(const char *address, char *message, size_t size)
-{
-    const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-                                   .ai_socktype = SOCK_STREAM};
-    struct addrinfo *result = NULL;
-    const char *colon = strrchr(address, ':');
-    char host[256];
-    int error;
-
-    snprintf(host, sizeof host, "%.*s", (int)(colon - address), address);
-    if (host[0] == '[' && host[strlen(host) - 1] == ']') {
-        memmove(host, host + 1, strlen(host));
-        host[strlen(host) - 1] = 0;
-    }
-    error = getaddrinfo(host, colon + 1, &hints, &result);
-    if (error) {
-        snprintf(message, size, "cannot listen on %s: %s", address, gai_strerror(error));
-        return NULL;
-    }
-    return result;
-}
-
-static bool is_wildcard(const struct sockaddr_storage *address)
-{
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
-
-    if (address->ss_family == AF_INET)
-        return v4->sin_addr.s_addr == htonl(INADDR_ANY);
-    return address->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
-}
-
-static void print_address(const struct sockaddr_storage *address, socklen_t len, char *out,
-                          size_t size)
-{
-    char host[256] = "?", port[16] = "?";
-    int error = getnameinfo((const struct sockaddr *)address, len, host, sizeof host, port,
-                            sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-
-    if (error == 0 && is_wildcard(address) && gethostname(host, sizeof host - 1) != 0)
-        snprintf(host, sizeof host, "localhost");
-    host[sizeof host - 1] = 0;
-    snprintf(out, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}
-
-/* Where there are several addresses, one of IPv6 leaves the same port of IPv4 to another. */
-static int bind_to(const struct addrinfo *info, bool only_ipv6)
-{
-    const int one = 1;
-    int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
-
-    if (fd < 0)
-        return -errno;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-        (info->ai_family != AF_INET6 || !only_ipv6 ||
-         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0) &&
-        bind(fd, info->ai_addr, info->ai_addrlen) == 0)
-        return fd;
-    error = -errno;
-    close(fd);
-    return error;
-}
+/* ---- listening ---- */
 
 static int bind_all(struct portal *portal, char **addresses, char *message, size_t size)
 {
     bool only_ipv6 = addresses[1] != NULL;
 
     for (char **address = addresses; *address; address++) {
-        struct addrinfo *info = resolve(*address, message, size);
-        int fd;
+        int fd = address_bind(*address, only_ipv6, message, size);
 
-        if (!info)
+        if (fd < 0)
             return -1;
-        fd = bind_to(info, only_ipv6);
-        freeaddrinfo(info);
-        if (fd < 0) {
-            snprintf(message, size, "cannot listen on %s: %s", *address, strerror(-fd));
-            return -1;
-        }
         portal->fds[portal->addresses_count++] = fd;
     }
     return 0;
@@ -173,7 +104,7 @@ int portal_listen(struct portal *portal, char *message, size_t size)
             snprintf(message, size, "cannot listen: %s", strerror(errno));
             return -1;
         }
-        print_address(&address, len, portal->addresses[i], sizeof portal->addresses[i]);
+        address_print(&address, len, portal->addresses[i], sizeof portal->addresses[i]);
     }
     return 0;
 }
@@ -281,9 +212,9 @@ static void accept_one(struct portal *portal, int listening)
             poll(NULL, 0, ACCEPT_PAUSE_MS);
         return;
     }
-    print_address(&peer, len, address, sizeof address);
+    address_print(&peer, len, address, sizeof address);
     if (set_options(fd) == 0 && getsockname(fd, (struct sockaddr *)&own, &own_len) == 0) {
-        print_address(&own, own_len, local, sizeof local);
+        address_print(&own, own_len, local, sizeof local);
         conn = conn_new(portal->target, portal, fd, address, local);
     }
     if (conn && start(portal, conn))
@@ -343,6 +274,7 @@ bool portal_logged_in(struct conn *conn)
     if (++portal->last_tsih == 0)
         portal->last_tsih = 1;
     conn->tsih = portal->last_tsih;
+    conn->since = time(NULL);
     pthread_mutex_unlock(&portal->lock);
     return other == NULL;
 }

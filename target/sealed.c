@@ -137,7 +137,7 @@ static void run_after_waiting(struct job *job)
 {
     struct task *task = task_of(job, job);
 
-    lease_finish(task->lun->lease, &task->write, perform(task));
+    task_account(task, lease_finish(task->lun->lease, &task->write, perform(task)));
     task_drop(task);
 }
 
@@ -300,6 +300,8 @@ void sealed_read(struct task *task)
     }
     out = task->buffer + TASK_DATA_OFFSET - sizeof header - WIRE_COUNTER_BYTES;
     const struct iovec in[2] = {{&header, sizeof header}, {task->buffer + TASK_DATA_OFFSET, bytes}};
+    if (sense.key)
+        account_error(task->account);
     if (sa_seal_answer(task->association->sa, task->cdb, in, 2, out) != 0)
         task_check(task, SENSE_ACCESS_DENIED);
     else

@@ -82,6 +82,17 @@ unsigned target_list_luns(struct target *target, const char *name, const struct 
     return count;
 }
 
+GPtrArray *target_all_luns(struct target *target)
+{
+    GPtrArray *luns = g_ptr_array_new_with_free_func((GDestroyNotify)lun_unref);
+
+    pthread_mutex_lock(&target->lock);
+    for (unsigned i = 0; i < target->lun_count; i++)
+        g_ptr_array_add(luns, lun_ref(target->luns[i]));
+    pthread_mutex_unlock(&target->lock);
+    return luns;
+}
+
 bool target_begin_task(struct target *target, struct lun *lun)
 {
     bool there;

@@ -8,7 +8,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
+#include "accounts.h"
 #include "config.h"
 #include "lun.h"
 #include "memory.h"
@@ -18,8 +20,10 @@
 struct target {
     uint8_t key[KEY_BYTES], public_key[KEY_BYTES];
     bool keeps_no_state; /* but where there is one already */
+    time_t since;        /* the start */
     struct workers *workers;
-    struct memory *memory;                                 /* for the data of all sessions */
+    struct memory *memory; /* for the data of all sessions */
+    struct accounts *accounts;
     atomic_uint_least64_t security_events, refused_logins; /* since the start */
 
     pthread_mutex_t lock; /* guards everything that follows, and of each LUN what lun.h says */
@@ -45,6 +49,9 @@ struct lun *target_find_lun(struct target *target, const char *name, unsigned nu
 /* The numbers of all that target_find_lun would find. Returns how many. */
 unsigned target_list_luns(struct target *target, const char *name, const struct user *user,
                           uint8_t numbers[LUNS_MAX]);
+
+/* All LUNs, with a reference each, in an array that frees them. */
+GPtrArray *target_all_luns(struct target *target);
 
 /* A task begins to use the LUN. False: it is not there any more. */
 bool target_begin_task(struct target *target, struct lun *lun);

@@ -187,6 +187,24 @@ void task_start(struct task *task)
     }
 }
 
+/* ---- accounts ---- */
+
+void task_account(const struct task *task, struct sense sense)
+{
+    bool moves = command_has(task->command, COMMAND_WORKER);
+
+    if (sense.key == SENSE_RESET.key)
+        return; /* an attention, which has nothing to do with the command */
+    if (sense.key)
+        account_error(task->account);
+    else if (moves && task->reads && command_has(task->command, COMMAND_READS))
+        account_done(task->account, OPERATION_READ, task->response.bytes);
+    else if (moves && task->writes && command_has(task->command, COMMAND_WRITES))
+        account_done(task->account, OPERATION_WRITE, task->used);
+    else
+        account_done(task->account, OPERATION_OTHER, 0);
+}
+
 /* ---- answers ---- */
 
 static void response_done(struct response *response)
@@ -239,6 +257,7 @@ void task_status(struct task *task, enum scsi_status status)
 
 void task_good(struct task *task)
 {
+    task_account(task, SENSE_NONE);
     respond_status(task, SCSI_GOOD, task->writes ? task->used : 0);
 }
 
@@ -262,6 +281,7 @@ static uint8_t *put_sense(struct task *task, struct sense sense)
     data[2 + 7] = sizeof task->sense_data - 2 - 8;
     data[2 + 12] = sense.asc;
     data[2 + 13] = sense.ascq;
+    task_account(task, sense);
     task->response.data = data;
     task->response.bytes = sizeof task->sense_data;
     return data;
@@ -299,11 +319,13 @@ void task_data(struct task *task, const uint8_t *data, uint32_t bytes)
     if (!task->reads)
         n = 0;
     if (n == 0) {
+        task_account(task, SENSE_NONE);
         respond_status(task, SCSI_GOOD, bytes);
         return;
     }
     task->response.data = data;
     task->response.bytes = n;
+    task_account(task, SENSE_NONE);
     memcpy(task->response.bhs + BHS_LUN, task->lun_field, sizeof task->lun_field);
     wire_put32(task->response.bhs + BHS_TTT, PDU_NO_TAG);
     respond(task, PDU_DATA_IN, bytes);

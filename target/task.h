@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "accounts.h"
 #include "lease.h"
 #include "sender.h"
 #include "sense.h"
@@ -47,8 +48,9 @@ struct task {
     TAILQ_ENTRY(task) link; /* conn's collecting, running or free */
     struct job job;
     struct conn *conn;
-    struct lun *lun; /* NULL: LUN 0, or none with this number */
-    bool uses_lun;   /* it has begun there */
+    struct lun *lun;         /* NULL: LUN 0, or none with this number */
+    bool uses_lun;           /* it has begun there */
+    struct account *account; /* whose it is; NULL: nobody's yet */
     unsigned lun_number;
     uint8_t lun_field[8];
     const struct command *command; /* NULL: unknown */
@@ -113,6 +115,8 @@ void task_answer(struct task *task, struct sense sense);
 /* Data in and GOOD. `data` lies in the task's buffer, `bytes` is what the
  * command gives: the transfer length that the initiator expects may cut it. */
 void task_data(struct task *task, const uint8_t *data, uint32_t bytes);
+/* Once a command, before it is gone: what came of it. Who answers it does so. */
+void task_account(const struct task *task, struct sense sense);
 /* Gives it back unanswered. */
 void task_drop(struct task *task);
 

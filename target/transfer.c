@@ -38,6 +38,7 @@ static struct task *make_task(struct conn *conn, const uint8_t *bhs)
     task->numbered = !(bhs[BHS_OPCODE] & PDU_IMMEDIATE);
     task->lun_number = number;
     task->lun = nexus ? nexus->lun : NULL;
+    task->account = nexus ? nexus->account : NULL;
     task->nexus = nexus && nexus->lun->unit ? &nexus->itl : NULL;
     memcpy(task->lun_field, bhs + BHS_LUN, sizeof task->lun_field);
     memcpy(task->cdb, bhs + BHS_CDB, sizeof task->cdb);

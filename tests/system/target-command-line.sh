@@ -36,7 +36,7 @@ wait $! || fail "exit status $?"
 gone encsan-target
 say "--state-dir"
 run_target --allow "$PUBLIC" --lun "$DISK" --state-dir "$T/states"
-[ "$(ls "$T/states")" = "$(echo "$DISK" | sed 's,/,%2F,g').encsan-state" ] || fail "$(ls "$T/states")"
+[ "$(ls -I status "$T/states")" = "$(echo "$DISK" | sed 's,/,%2F,g').encsan-state" ] || fail "$(ls "$T/states")"
 stop_target
 say "what it cannot serve"
 start="--listen 127.0.0.1:0 --name $IQN --allow $PUBLIC"

@@ -47,6 +47,7 @@ static void test_all(void)
                                "lease-timeout=7\n"
                                "sessions=12\n"
                                "window=300\n"
+                               "metrics=9100\n"
                                "memory=64M\n"
                                "\n"
                                "[target far]\n"
@@ -87,6 +88,7 @@ static void test_all(void)
     g_assert_cmpuint(config.sessions_max, ==, 12);
     g_assert_cmpuint(config.memory_bytes, ==, 64 << 20);
     g_assert_cmpuint(config.window, ==, 300);
+    g_assert_cmpstr(config.metrics, ==, "127.0.0.1:9100");
     g_assert_cmpuint(config.luns->len, ==, 3);
     g_assert_true(config.luns->pdata[0] == config_lun(&config, NULL, 2));
     g_assert_true(config.luns->pdata[2] == config_lun(&config, "far", 7));
@@ -141,6 +143,9 @@ static void test_wrong(void)
         {"[target 2]\nname=iqn.y\n" TARGET, "conf:1: [target 2] comes after [target]"},
         {TARGET LAPTOP "[lun 2/1]\npath=/disk\n", "conf:7: [lun 2/1] there is no [target 2]"},
         {TARGET "[lun 2/0]\n", "conf:5: [lun 2/0] 0: a number from 1 to 255"},
+        {TARGET "metrics=99999\n",
+         "conf:5: [target] metrics=99999: a port, which is then 127.0.0.1's"},
+        {TARGET "metrics=::1:5\n", "conf:5: [target] metrics=::1:5: a port"},
         {TARGET "window=0\n", "conf:5: [target] window=0: a number from 1 to 1024"},
         {TARGET "colour=red\n", "conf:5: [target] colour= is unknown here; there are listen, name"},
         {TARGET "sessions=0\n", "conf:5: [target] sessions=0: a number from 1 to 10000"},
