@@ -1,12 +1,26 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The tests with faults at their full size: ./run bench faults. Takes an hour or two.
+#
+# The tests with faults at their full size:
+#
+# ./run bench faults              twenty minutes
+# ./run bench soak [MINUTES]      all kinds of work at once, for 30 minutes
 set -eu
 cd "$(dirname "$0")/../.."
 build=$PWD/build
 export ENCSANFS="$build/fuse/encsanfs" ENCSAN="$build/tools/encsan" ENCSAN_TARGET="$build/target/encsan-target"
 export ENCSAN_PROXY="$build/tests/faults/proxy"
 failed=0
+
+if [ "$1" = soak ]; then
+    MINUTES=${2:-30}
+    if ! [ "$MINUTES" -gt 0 ] 2>/dev/null; then
+        echo "soak $MINUTES: how many minutes?" >&2
+        exit 2
+    fi
+    export MINUTES
+    exec sh tests/faults/soak.sh
+fi
 
 timed() { # NAME command…
     name=$1
