@@ -235,6 +235,7 @@ static int open_view(struct mount *mount)
     struct options *options = &mount->options;
     struct fs_options files = {.read_only = options->read_only,
                                .no_atime = options->no_atime,
+                               .no_discard = options->no_discard,
                                .commit_s = options->commit_s ? options->commit_s : COMMIT_S,
                                .cache_bytes = metadata_bytes(options)};
     char message[ENCSAN_MESSAGE_BYTES];

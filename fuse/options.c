@@ -43,6 +43,7 @@ static const char usage[] =
     "-o suite=NAME        aes-256-gcm, chacha20-poly1305, 3des, null\n"
     "-o cache=SIZE        data staged or not yet confirmed by the target, and metadata\n"
     "-o commit=SECONDS    changes become durable this often by themselves (default: 5)\n"
+    "-o discard=async|off blocks that became free are given back to the far disk (default), or not\n"
     "and FUSE's own options: allow_other, allow_root, nosuid, nodev, noexec, noatime, ...\n"
     "\n"
     "encsan umount MOUNTPOINT unmounts. More in encsanfs(1).\n";
@@ -195,6 +196,14 @@ static int set_commit(struct parse *parse, const char *value)
     return set_number(parse, "commit", value, 300, &parse->options->commit_s);
 }
 
+static int set_discard(struct parse *parse, const char *value)
+{
+    parse->options->no_discard = !strcmp(value, "off");
+    if (strcmp(value, "off") && strcmp(value, "async"))
+        return refuse(parse, "discard=%s is neither async nor off", value);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*set)(struct parse *parse, const char *value);
@@ -203,6 +212,7 @@ static const struct {
     {"suite", set_suite},       {"prefetch", set_prefetch},     {"readahead", set_readahead},
     {"sessions", set_sessions}, {"workers", set_workers},       {"segment", set_segment},
     {"cache", set_cache},       {"commit", set_commit},         {"timeout", set_timeout},
+    {"discard", set_discard},
 };
 
 /* ---- FUSE's and mount(8)'s options ---- */

@@ -45,7 +45,7 @@ struct fs {
     unsigned forgets_queued;
     pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
-    bool read_only, no_atime;
+    bool read_only, no_atime, no_discard;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
 
     struct journal *journal; /* NULL: the mount was read-only at the beginning */
@@ -83,6 +83,7 @@ struct inode {
 /* ---- super.c ---- */
 struct fs_options {
     bool read_only, no_atime;
+    bool no_discard;    /* blocks that become free stay allocated on the far disk */
     unsigned commit_s;  /* between commits by itself */
     size_t cache_bytes; /* for metadata; more only where a transaction needs it */
 };

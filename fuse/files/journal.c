@@ -241,7 +241,8 @@ static void settle(struct journal *j, uint64_t tid)
 
     pthread_mutex_lock(&j->home_lock);
     while ((t = next_durable(j, tid))) {
-        discard(j, t);
+        if (!j->fs->no_discard)
+            discard(j, t);
         pthread_mutex_lock(&j->fs->lock);
         unpin(j, t);
         pthread_mutex_unlock(&j->fs->lock);

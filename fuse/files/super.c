@@ -131,6 +131,7 @@ static struct fs *fs_new(struct encsan *volume, const struct fs_options *options
     fs->volume = volume;
     fs->read_only = options->read_only;
     fs->no_atime = options->no_atime;
+    fs->no_discard = options->no_discard;
     pthread_mutex_init(&fs->lock, NULL);
     pthread_cond_init(&fs->no_requests, NULL);
     pthread_cond_init(&fs->forgotten, NULL);
