@@ -236,6 +236,7 @@ static int open_view(struct mount *mount)
     struct fs_options files = {.read_only = options->read_only,
                                .no_atime = options->no_atime,
                                .no_discard = options->no_discard,
+                               .idmap_user = options->idmap_user,
                                .commit_s = options->commit_s ? options->commit_s : COMMIT_S,
                                .cache_bytes = metadata_bytes(options)};
     char message[ENCSAN_MESSAGE_BYTES];

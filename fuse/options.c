@@ -44,6 +44,7 @@ static const char usage[] =
     "-o cache=SIZE        data staged or not yet confirmed by the target, and metadata\n"
     "-o commit=SECONDS    changes become durable this often by themselves (default: 5)\n"
     "-o discard=async|off blocks that became free are given back to the far disk (default), or not\n"
+    "-o idmap=none|user   user: the owner of the root directory there is you here\n"
     "and FUSE's own options: allow_other, allow_root, nosuid, nodev, noexec, noatime, ...\n"
     "\n"
     "encsan umount MOUNTPOINT unmounts. More in encsanfs(1).\n";
@@ -204,6 +205,14 @@ static int set_discard(struct parse *parse, const char *value)
     return 0;
 }
 
+static int set_idmap(struct parse *parse, const char *value)
+{
+    parse->options->idmap_user = !strcmp(value, "user");
+    if (strcmp(value, "user") && strcmp(value, "none"))
+        return refuse(parse, "idmap=%s is neither none nor user", value);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*set)(struct parse *parse, const char *value);
@@ -212,7 +221,7 @@ static const struct {
     {"suite", set_suite},       {"prefetch", set_prefetch},     {"readahead", set_readahead},
     {"sessions", set_sessions}, {"workers", set_workers},       {"segment", set_segment},
     {"cache", set_cache},       {"commit", set_commit},         {"timeout", set_timeout},
-    {"discard", set_discard},
+    {"discard", set_discard},   {"idmap", set_idmap},
 };
 
 /* ---- FUSE's and mount(8)'s options ---- */

@@ -165,6 +165,19 @@ static mode_t with_permissions_of(mode_t mode, const GArray *acl)
     return mode;
 }
 
+/* From ids on the disk to ids here, or back. */
+static void map_ids(const struct fs *fs, GArray *acl)
+{
+    for (guint i = 0; i < acl->len; i++) {
+        struct entry *e = &g_array_index(acl, struct entry, i);
+
+        if (e->tag == ACL_USER)
+            e->id = idmap_swap(fs->idmap.user, e->id);
+        if (e->tag == ACL_GROUP)
+            e->id = idmap_swap(fs->idmap.group, e->id);
+    }
+}
+
 /* ---- on the disk ---- */
 
 /* -ENODATA: none */
@@ -207,6 +220,7 @@ ssize_t acl_get(struct fs *fs, struct inode *inode, const char *name, void *valu
 
     if (error)
         return error;
+    map_ids(fs, acl);
     bytes = format(acl, POSIX_ACL_XATTR_VERSION);
     if (size > 0 && bytes->len > size)
         return -ERANGE;
@@ -237,7 +251,7 @@ static int set_access(struct fs *fs, struct inode *inode, const GArray *acl, con
 
     if (error)
         return error;
-    if (groups && !is_in(groups, (gid_t)inode_gid(inode->raw)))
+    if (groups && !is_in(groups, idmap_swap(fs->idmap.group, inode_gid(inode->raw))))
         mode &= ~(mode_t)S_ISGID;
     inode->raw.i_mode = (uint16_t)mode;
     inode_touch(inode, false);
@@ -251,6 +265,7 @@ int acl_set(struct fs *fs, struct inode *inode, const char *name, const void *va
 
     if (!acl || !is_valid(acl))
         return -EINVAL;
+    map_ids(fs, acl);
     if (strcmp(name, ACCESS) == 0)
         return set_access(fs, inode, acl, groups);
     return LINUX_S_ISDIR(inode->raw.i_mode) ? store(fs, inode, name, acl) : -EACCES;

@@ -25,6 +25,7 @@
 
 #include "data_lock.h"
 #include "encsan.h"
+#include "idmap.h"
 
 struct bufcache;
 struct buffer;
@@ -46,6 +47,7 @@ struct fs {
     pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
     bool read_only, no_atime, no_discard;
+    struct idmap idmap;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
 
     struct journal *journal; /* NULL: the mount was read-only at the beginning */
@@ -84,6 +86,7 @@ struct inode {
 struct fs_options {
     bool read_only, no_atime;
     bool no_discard;    /* blocks that become free stay allocated on the far disk */
+    bool idmap_user;    /* who mounts is the owner of the root directory: idmap.h */
     unsigned commit_s;  /* between commits by itself */
     size_t cache_bytes; /* for metadata; more only where a transaction needs it */
 };

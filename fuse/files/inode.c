@@ -145,8 +145,8 @@ void inode_stat(struct fs *fs, const struct inode *inode, struct stat *st)
     st->st_ino = inode->ino;
     st->st_mode = r->i_mode;
     st->st_nlink = r->i_links_count;
-    st->st_uid = inode_uid(*r);
-    st->st_gid = inode_gid(*r);
+    st->st_uid = idmap_swap(fs->idmap.user, inode_uid(*r));
+    st->st_gid = idmap_swap(fs->idmap.group, inode_gid(*r));
     st->st_rdev = device(inode);
     st->st_size = (off_t)inode_size(inode);
     st->st_blksize = (blksize_t)fs->ext2->blocksize;
@@ -166,9 +166,13 @@ static void set_owner(struct inode *inode, uid_t uid, gid_t gid)
 
 int inode_setattr(struct fs *fs, struct inode *inode, const struct stat *st, int to_set)
 {
-    uid_t uid = to_set & FUSE_SET_ATTR_UID ? st->st_uid : (uid_t)inode_uid(inode->raw);
-    gid_t gid = to_set & FUSE_SET_ATTR_GID ? st->st_gid : (gid_t)inode_gid(inode->raw);
+    uid_t uid = (uid_t)inode_uid(inode->raw);
+    gid_t gid = (gid_t)inode_gid(inode->raw);
 
+    if (to_set & FUSE_SET_ATTR_UID)
+        uid = idmap_swap(fs->idmap.user, st->st_uid);
+    if (to_set & FUSE_SET_ATTR_GID)
+        gid = idmap_swap(fs->idmap.group, st->st_gid);
     if (to_set & FUSE_SET_ATTR_MODE)
         inode->raw.i_mode = (uint16_t)((inode->raw.i_mode & S_IFMT) | (st->st_mode & 07777));
     set_owner(inode, uid, gid);

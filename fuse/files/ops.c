@@ -330,8 +330,8 @@ static int try_create(struct fs *fs, struct ops_job *job, struct inode **made)
     const struct dir_new new = {.mode = job->mode,
                                 .umask = job->umask,
                                 .rdev = job->rdev,
-                                .uid = job->uid,
-                                .gid = job->gid,
+                                .uid = idmap_swap(fs->idmap.user, job->uid),
+                                .gid = idmap_swap(fs->idmap.group, job->gid),
                                 .target = job->new_name};
     int error = ops_known_for_change(fs, job->ino, &dir);
 

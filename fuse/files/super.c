@@ -109,6 +109,17 @@ static errcode_t open_ext2(struct fs *fs)
     return blocks_init(fs);
 }
 
+/* Who mounts is the owner of the root directory. */
+static errcode_t map_user(struct fs *fs)
+{
+    struct ext2_inode root;
+    errcode_t err = ext2fs_read_inode(fs->ext2, EXT2_ROOT_INO, &root);
+
+    if (!err)
+        fs->idmap = (struct idmap){{inode_uid(root), getuid()}, {inode_gid(root), getgid()}};
+    return err;
+}
+
 static void fs_free(struct fs *fs)
 {
     blocks_exit(fs);
@@ -175,6 +186,8 @@ struct fs *fs_open(struct encsan *volume, const struct fs_options *options,
         return NULL;
     fs = fs_new(volume, options);
     err = open_ext2(fs);
+    if (!err && options->idmap_user)
+        err = map_user(fs);
     if (err)
         say(message, "cannot open the ext4 file system: %s%s", error_message(err),
             fs_errno(err) == -EUCLEAN ? "; run encsan fsck" : "");
