@@ -31,8 +31,7 @@
 
 #define INITIATOR_PREFIX "iqn.2026-11.org.encsan:"
 #define FIRST_CONNECT_US 10000000 /* a portal may be far away */
-#define CONNECT_US 300000         /* and some round trips, once it is known how far */
-#define CONNECT_ROUND_TRIPS 4
+#define CONNECT_US 300000         /* and one and a half round trips, once it is known how far */
 #define PATIENT_US 5000000 /* the way may have become longer, or lossy */
 #define PATIENT_EVERY 4    /* attempts of number 0 */
 #define REKEY_US 600000000 /* for an answer that comes behind much data on a slow line */
@@ -219,7 +218,7 @@ static uint64_t connect_limit(const struct nexus *n)
         return PATIENT_US;
     if (n->number == 0 && n->attempts % PATIENT_EVERY == PATIENT_EVERY - 1)
         return PATIENT_US;
-    return CONNECT_US + (uint64_t)CONNECT_ROUND_TRIPS * n->volume->rtt_min_us;
+    return CONNECT_US + (uint64_t)n->volume->rtt_min_us * 3 / 2;
 }
 
 /* Without the lock. */

@@ -38,4 +38,8 @@ timed "a million random writes, 200 kills of the target" "$build/tests/faults/ra
 timed "ten copies of 20,000 files over a bad line" env COPIES=10 FILES=20000 sh tests/faults/copy-over-a-bad-line.sh
 timed "an outage of 5 minutes" env SECONDS_AWAY=300 sh tests/faults/network-away.sh
 timed "100 kills of the target under fsync" env KILLS=100 sh tests/faults/killed-under-fsync.sh
+for delay in 8 64; do
+    echo "---- $delay ms, 1 Gbit/s"
+    "$build/tests/bench/link/encsan-link" --delay=$delay --rate=1000 -- sh tests/faults/recovery.sh || failed=1
+done
 exit $failed

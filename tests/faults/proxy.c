@@ -16,7 +16,7 @@
  *   quiet                no more of that; no delay, no limit
  *   say                  prints how many faults there were
  *
- *     proxy PORT          of a target on 127.0.0.1; prints "port N", its own
+ *     proxy PORT [ADDRESS]   of a target on 127.0.0.1; prints "port N", its own, there or on ADDRESS
  *
  * It ends with its standard input. One thread; a connection is two flows, each
  * a queue of pieces with the time at which they are due.
@@ -480,8 +480,8 @@ int main(int argc, char **argv)
     socklen_t len = sizeof proxy.own;
     bool more = true;
 
-    if (argc != 2 || atoi(argv[1]) <= 0) {
-        fprintf(stderr, "usage: proxy PORT\n");
+    if (argc < 2 || argc > 3 || atoi(argv[1]) <= 0) {
+        fprintf(stderr, "usage: proxy PORT [ADDRESS]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -489,6 +489,8 @@ int main(int argc, char **argv)
     proxy.own = proxy.target =
         (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     proxy.target.sin_port = htons((uint16_t)atoi(argv[1]));
+    if (argc == 3 && inet_pton(AF_INET, argv[2], &proxy.own.sin_addr) != 1)
+        die(argv[2]);
     for (unsigned i = 0; i < LINES_MAX; i++)
         proxy.lines[i].fd[UP] = proxy.lines[i].fd[DOWN] = -1;
     start_listening();
