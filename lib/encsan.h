@@ -124,6 +124,8 @@ struct encsan_stream {
 };
 void encsan_read_stream_async(struct encsan *volume, void *buf, size_t count, uint64_t offset,
                               struct encsan_stream stream, encsan_done *done, void *opaque);
+/* These bytes will probably be read soon, each once. They are read ahead where there is room. */
+void encsan_prefetch(struct encsan *volume, uint64_t count, uint64_t offset);
 /* Done when the bytes are staged: copied into the cache, which makes the writer wait while it is full. */
 void encsan_write_async(struct encsan *volume, const void *buf, size_t count, uint64_t offset,
                         unsigned flags, encsan_done *done, void *opaque);

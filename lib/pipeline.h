@@ -47,6 +47,7 @@
 
 #define AHEAD_SEGMENTS_MAX 256 /* in memory, asked for or not yet fetched */
 #define STREAMS 8
+#define WANTED_MAX 1024 /* ranges to be read ahead, which are more than may be asked for now */
 #define SYNC_SLOTS 4
 #define SLOTS_MAX 176
 #define SLOTS_BYTES_MAX (20u << 20) /* of memory besides the cache */
@@ -146,6 +147,10 @@ struct ahead { /* see readahead.c */
 };
 TAILQ_HEAD(ahead_list, ahead);
 RB_HEAD(ahead_tree, ahead);
+
+struct wanted { /* somebody foresees reads of it */
+    uint64_t lba, end;
+};
 
 struct stream { /* a sequential reader */
     uint64_t next;  /* where its next read begins */
@@ -264,6 +269,8 @@ struct encsan {
     struct ahead_list ahead_free, ahead_ready;
     struct stream streams[STREAMS];
     uint64_t stream_reads;
+    struct wanted wanted[WANTED_MAX]; /* a ring */
+    unsigned wanted_first, wanted_count;
 
     struct request_list parked; /* writes, zeroes, discards that wait for memory or a receipt */
     struct request_list parked_urgent;
@@ -369,6 +376,8 @@ enum readahead_found {
 enum readahead_found readahead_find(struct encsan *v, struct request *r, uint64_t lba,
                                     uint64_t *blocks, uint8_t *out);
 void readahead_answered(struct encsan *v, struct ahead *a, uint64_t took_us, int error);
+/* Reads of these blocks are foreseen. */
+void readahead_want(struct encsan *v, uint64_t lba, uint64_t blocks);
 /* A writer needs a page. False: nothing that was read ahead can be given up. */
 bool readahead_give_up(struct encsan *v);
 /* Its blocks are being written. */

@@ -298,32 +298,70 @@ static struct ahead *take_free(struct encsan *v, uint64_t blocks)
     return a;
 }
 
-static bool ask_next(struct encsan *v, struct stream *s)
+/* Asks for blocks from `lba` on; *blocks: how many of so many are asked for now, or were
+ * already. False: there is no memory. */
+static bool ask(struct encsan *v, uint64_t lba, uint64_t *blocks)
 {
-    struct ahead *there = ahead_overlap(v, s->ahead, 1), *a;
-    uint64_t blocks = s->end - s->ahead;
+    struct ahead *there = ahead_overlap(v, lba, 1), *a;
 
     if (there) { /* another stream's, or an earlier reader's */
-        s->ahead = there->lba + there->blocks;
+        *blocks = there->lba + there->blocks - lba;
         return true;
     }
-    if (blocks > v->segment_blocks)
-        blocks = v->segment_blocks;
-    there = ahead_overlap(v, s->ahead, blocks);
+    *blocks = at_most(*blocks, v->segment_blocks);
+    there = ahead_overlap(v, lba, *blocks);
     if (there)
-        blocks = there->lba - s->ahead;
-    a = take_free(v, blocks);
+        *blocks = there->lba - lba;
+    a = take_free(v, *blocks);
     if (!a)
         return false;
-    a->lba = s->ahead;
-    a->blocks = blocks;
+    a->lba = lba;
+    a->blocks = *blocks;
     a->taken = 0;
     a->ready = false;
     RB_INSERT(ahead_tree, &v->ahead, a);
-    s->ahead += blocks;
     read_for_ahead(v, a);
     return true;
 }
+
+static bool ask_next(struct encsan *v, struct stream *s)
+{
+    uint64_t blocks = s->end - s->ahead;
+
+    if (!ask(v, s->ahead, &blocks))
+        return false;
+    s->ahead += blocks;
+    return true;
+}
+
+/* ---- what somebody foresees ---- */
+
+void readahead_want(struct encsan *v, uint64_t lba, uint64_t blocks)
+{
+    unsigned at = (v->wanted_first + v->wanted_count) % WANTED_MAX;
+
+    if (v->ahead_count == 0 || v->wanted_count == WANTED_MAX)
+        return;
+    v->wanted[at] = (struct wanted){lba, lba + blocks};
+    v->wanted_count++;
+}
+
+static bool ask_wanted(struct encsan *v)
+{
+    struct wanted *w = &v->wanted[v->wanted_first];
+    uint64_t blocks = w->end - w->lba;
+
+    if (!ask(v, w->lba, &blocks))
+        return false;
+    w->lba += at_most(blocks, w->end - w->lba);
+    if (w->lba == w->end) {
+        v->wanted_first = (v->wanted_first + 1) % WANTED_MAX;
+        v->wanted_count--;
+    }
+    return true;
+}
+
+/* ---- the streams' windows ---- */
 
 /* Each stream's share of the window: else they would drop each other's segments unread. */
 static uint64_t window_blocks(const struct encsan *v)
@@ -391,5 +429,8 @@ void readahead_pump(struct encsan *v)
     follow_all(v);
     while (v->free_slot_count > SLOTS_KEPT && v->live_sessions > 0 && (s = neediest(v)))
         if (!ask_next(v, s))
+            return;
+    while (v->free_slot_count > SLOTS_KEPT && v->live_sessions > 0 && v->wanted_count > 0)
+        if (!ask_wanted(v))
             return;
 }

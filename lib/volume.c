@@ -450,6 +450,20 @@ void encsan_read_stream_async(struct encsan *v, void *buf, size_t count, uint64_
            count, offset);
 }
 
+void encsan_prefetch(struct encsan *v, uint64_t count, uint64_t offset)
+{
+    struct request range = {.kind = REQUEST_READ,
+                            .lba = offset / ENCSAN_BLOCK_BYTES,
+                            .blocks = count / ENCSAN_BLOCK_BYTES};
+
+    volume_lock(v);
+    if (check_request(v, &range, count, offset) == 0 && range.blocks > 0) {
+        readahead_want(v, range.lba, range.blocks);
+        pipeline_pump(v);
+    }
+    volume_unlock(v);
+}
+
 void encsan_write_async(struct encsan *v, const void *buf, size_t count, uint64_t offset,
                         unsigned flags, encsan_done *done, void *opaque)
 {

@@ -25,6 +25,10 @@
  * whole before it reads it as metadata, so a stale copy of such a one is never
  * looked at.
  *
+ * Nobody should wait for the network under fs->lock: what only reads is tried, and where a
+ * block is missing it fails, waits without the lock, and is tried again. What changes something
+ * brings what it will look at like that, and then meets a miss only where it must.
+ *
  * fs->lock protects all of it.
  */
 #include "fs.h"
@@ -33,11 +37,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch.h"
+
 #define BLOCK ((uint64_t)ENCSAN_BLOCK_BYTES)
 #define NEIGHBOURS 16u          /* blocks that a miss fetches, aligned */
-#define JOINED 256u             /* blocks in one read or write, at most: 1 MiB */
-#define PREFETCH_RUN 32u        /* 128 KiB: a flex group's bitmaps of one kind, twice */
-#define PREFETCH_IN_FLIGHT 256u /* runs */
+#define JOINED 256u             /* blocks in one read, at most: 1 MiB */
+#define GAP 4u                  /* read through, where blocks that are wanted lie near to each other */
+#define TRIES_MAX 64u           /* then under the lock: others may throw out what was brought */
+#define BRING_SHARE 4           /* of the limit: on its way at once, at most */
 
 struct buffer {
     uint64_t block; /* the table's key */
@@ -58,6 +65,10 @@ struct bufcache {
     GQueue clean; /* the least recently used first */
     GQueue running, logged;
     uint8_t *bounce; /* JOINED blocks */
+    struct fetches *fetches;
+    struct bufcache_tries *trying; /* an operation is tried; NULL: none is */
+    bool missed;                   /* it has met a miss */
+    uint64_t missing;              /* that block */
     struct struct_io_manager manager;
 };
 
@@ -144,6 +155,21 @@ static void take_in(struct bufcache *cache, const uint8_t *data, uint64_t first,
             memcpy(buffer_add(cache, first + i)->data, data + i * BLOCK, BLOCK);
 }
 
+static bool is_here(void *opaque, uint64_t block)
+{
+    return buffer_find(opaque, block) != NULL;
+}
+
+static void take_one(void *opaque, uint64_t block, const uint8_t *data)
+{
+    take_in(opaque, data, block, 1);
+}
+
+static void collect(struct bufcache *cache)
+{
+    fetches_collect(cache->fetches, take_one, cache);
+}
+
 /* Fetches [first, first + count) and its neighbours; at most JOINED blocks of
  * the range, so the caller looks again for the next block that is missing. */
 static int fetch(struct bufcache *cache, uint64_t first, uint64_t count)
@@ -154,7 +180,6 @@ static int fetch(struct bufcache *cache, uint64_t first, uint64_t count)
 
     to = MIN((to + NEIGHBOURS - 1) / NEIGHBOURS * NEIGHBOURS, cache->blocks);
     to = MIN(to, from + JOINED);
-    trim(cache);
     error = encsan_read(cache->volume, cache->bounce, (to - from) * BLOCK, from * BLOCK);
     if (error)
         return error;
@@ -162,21 +187,40 @@ static int fetch(struct bufcache *cache, uint64_t first, uint64_t count)
     return 0;
 }
 
+/* Now, whoever waits for the lock. */
+static int miss(struct bufcache *cache, uint64_t block, uint64_t ahead, struct buffer **buffer)
+{
+    int error = 0;
+
+    trim(cache);
+    while (fetches_has(cache->fetches, block)) {
+        fetches_wait(cache->fetches, NULL);
+        collect(cache);
+    }
+    *buffer = buffer_find(cache, block);
+    if (*buffer)
+        return 0;
+    error = fetch(cache, block, ahead);
+    if (!error)
+        *buffer = buffer_find(cache, block);
+    return error;
+}
+
 /* The buffer of a block that lies on the volume; `ahead` blocks from it on are wanted. */
 static int buffer_read(struct bufcache *cache, uint64_t block, uint64_t ahead,
                        struct buffer **buffer)
 {
-    int error = 0;
-
     *buffer = buffer_find(cache, block);
-    if (!*buffer) {
-        error = fetch(cache, block, ahead);
-        if (!error)
-            *buffer = buffer_find(cache, block);
-    } else {
+    if (*buffer) {
         buffer_touch(cache, *buffer);
+        return 0;
     }
-    return error;
+    if (!cache->trying)
+        return miss(cache, block, ahead, buffer);
+    if (!cache->missed)
+        cache->missing = block;
+    cache->missed = true;
+    return -EAGAIN;
 }
 
 static bool outside(const struct bufcache *cache, uint64_t offset, uint64_t bytes)
@@ -223,6 +267,7 @@ static int write_bytes(struct bufcache *cache, uint64_t offset, uint64_t bytes, 
         if (!buffer)
             buffer = buffer_add(cache, offset / BLOCK);
         buffer_change(cache, buffer);
+        fetches_spoil(cache->fetches, buffer->block);
         memcpy(buffer->data + within, data, now);
         data += now;
         offset += now;
@@ -332,6 +377,7 @@ struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes)
     g_queue_init(&cache->running);
     g_queue_init(&cache->logged);
     cache->bounce = g_malloc(JOINED * BLOCK);
+    cache->fetches = fetches_new(volume);
     cache->manager = (struct struct_io_manager){
         .magic = EXT2_ET_MAGIC_IO_MANAGER,
         .name = "encsan volume",
@@ -354,6 +400,7 @@ void bufcache_free(struct bufcache *cache)
         return;
     if (opening == cache)
         opening = NULL;
+    fetches_free(cache->fetches);
     g_hash_table_destroy(cache->buffers); /* the queues' links are in the buffers */
     g_free(cache->bounce);
     g_free(cache);
@@ -517,89 +564,122 @@ void bufcache_drop_freed(struct bufcache *cache, blk64_t block, blk64_t count)
     each_in_range(cache, block, count, drop_if_freed);
 }
 
-/* ---- prefetch ---- */
+/* ---- tries, and what is brought ahead ---- */
 
-struct prefetch { /* runs in flight */
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    unsigned running;
-    int error; /* the first one */
-};
-
-struct prefetch_run {
-    struct prefetch *prefetch;
-    uint64_t first, count;
-    uint8_t *data;
-};
-
-static void prefetched(void *opaque, int error)
+static gint compare_blocks(gconstpointer a, gconstpointer b)
 {
-    struct prefetch_run *run = opaque;
-    struct prefetch *prefetch = run->prefetch;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
-    pthread_mutex_lock(&prefetch->lock);
-    if (error && !prefetch->error)
-        prefetch->error = error;
-    if (!--prefetch->running)
-        pthread_cond_signal(&prefetch->done);
-    pthread_mutex_unlock(&prefetch->lock);
+    return x < y ? -1 : x > y;
 }
 
-static int prefetch_runs(struct bufcache *cache, struct prefetch_run *runs, unsigned count)
+static bool is_wanted(const struct bufcache *cache, uint64_t block)
 {
-    struct prefetch prefetch = {.running = count};
-
-    if (!count)
-        return 0;
-    pthread_mutex_init(&prefetch.lock, NULL);
-    pthread_cond_init(&prefetch.done, NULL);
-    for (unsigned i = 0; i < count; i++) {
-        runs[i].prefetch = &prefetch;
-        runs[i].data = g_malloc(runs[i].count * BLOCK);
-        encsan_read_async(cache->volume, runs[i].data, runs[i].count * BLOCK, runs[i].first * BLOCK,
-                          prefetched, &runs[i]);
-    }
-    pthread_mutex_lock(&prefetch.lock);
-    while (prefetch.running)
-        pthread_cond_wait(&prefetch.done, &prefetch.lock);
-    pthread_mutex_unlock(&prefetch.lock);
-    for (unsigned i = 0; i < count; i++) {
-        if (!prefetch.error)
-            take_in(cache, runs[i].data, runs[i].first, runs[i].count);
-        g_free(runs[i].data);
-    }
-    pthread_cond_destroy(&prefetch.done);
-    pthread_mutex_destroy(&prefetch.lock);
-    return prefetch.error;
+    return block < cache->blocks && !is_here((void *)cache, block) &&
+           !fetches_has(cache->fetches, block);
 }
 
-int bufcache_prefetch(struct bufcache *cache, const blk64_t *sorted, size_t count)
+/* The run of those wanted that begins with the i-th, which is wanted. */
+static uint64_t run_from(const struct bufcache *cache, const GArray *sorted, guint *i)
 {
-    struct prefetch_run *runs = g_new(struct prefetch_run, PREFETCH_IN_FLIGHT);
-    size_t i = 0;
-    int error = 0;
+    uint64_t first = g_array_index(sorted, uint64_t, *i), last = first;
 
-    while (i < count && !error) {
-        unsigned n = 0;
+    for (++*i; *i < sorted->len; ++*i) {
+        uint64_t block = g_array_index(sorted, uint64_t, *i);
 
-        while (i < count && n < PREFETCH_IN_FLIGHT) {
-            struct prefetch_run *run = &runs[n];
-
-            if (sorted[i] >= cache->blocks) { /* for e2fsck to judge, at the read itself */
-                i++;
-                continue;
-            }
-            run->first = sorted[i++];
-            run->count = 1;
-            while (i < count && run->count < PREFETCH_RUN && sorted[i] < cache->blocks &&
-                   sorted[i] == run->first + run->count) {
-                run->count++;
-                i++;
-            }
-            n++;
-        }
-        error = prefetch_runs(cache, runs, n);
+        if (block - last > GAP || block - first >= JOINED)
+            break;
+        if (is_wanted(cache, block))
+            last = block;
     }
-    g_free(runs);
-    return error;
+    return last - first + 1;
+}
+
+static bool is_much_under_way(const struct bufcache *cache)
+{
+    return fetches_blocks(cache->fetches) >= cache->limit / BRING_SHARE;
+}
+
+/* Begins to bring them, from the i-th on, until much is under way. */
+static void begin_to_bring(struct bufcache *cache, const GArray *sorted, guint *i)
+{
+    while (*i < sorted->len && !is_much_under_way(cache)) {
+        uint64_t first = g_array_index(sorted, uint64_t, *i);
+
+        if (is_wanted(cache, first))
+            fetches_start(cache->fetches, first, run_from(cache, sorted, i), is_here, cache);
+        else
+            ++*i;
+    }
+}
+
+void bufcache_want(struct bufcache *cache, GArray *blocks)
+{
+    guint i = 0;
+
+    collect(cache);
+    trim(cache);
+    g_array_sort(blocks, compare_blocks);
+    begin_to_bring(cache, blocks, &i);
+}
+
+static bool is_any_under_way(const struct bufcache *cache, const GArray *blocks)
+{
+    for (guint i = 0; i < blocks->len; i++)
+        if (fetches_has(cache->fetches, g_array_index(blocks, uint64_t, i)))
+            return true;
+    return false;
+}
+
+void bufcache_bring(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock)
+{
+    guint i = 0;
+
+    bufcache_want(cache, blocks);
+    begin_to_bring(cache, blocks, &i);
+    while (i < blocks->len || is_any_under_way(cache, blocks)) {
+        fetches_wait(cache->fetches, lock);
+        collect(cache);
+        begin_to_bring(cache, blocks, &i);
+    }
+}
+
+void bufcache_try(struct bufcache *cache, struct bufcache_tries *tries)
+{
+    collect(cache);
+    cache->missed = false;
+    cache->trying = tries->count++ < TRIES_MAX ? tries : NULL;
+}
+
+void bufcache_end_try(struct bufcache *cache)
+{
+    cache->trying = NULL;
+}
+
+/* The missing block and its neighbours. */
+static void fetch_missing(struct bufcache *cache)
+{
+    uint64_t from = cache->missing - cache->missing % NEIGHBOURS;
+
+    trim(cache);
+    if (is_wanted(cache, cache->missing))
+        fetches_start(cache->fetches, from, MIN(NEIGHBOURS, cache->blocks - from), is_here, cache);
+}
+
+bool bufcache_tried(struct bufcache *cache, pthread_mutex_t *lock)
+{
+    struct bufcache_tries *tries = cache->missed ? cache->trying : NULL;
+    uint64_t block = cache->missing;
+
+    cache->trying = NULL;
+    if (!tries)
+        return false;
+    fetch_missing(cache);
+    while (fetches_has(cache->fetches, block)) {
+        fetches_wait(cache->fetches, lock);
+        collect(cache);
+    }
+    if (!buffer_find(cache, block))
+        tries->count = TRIES_MAX; /* the read itself will tell why */
+    return true;
 }

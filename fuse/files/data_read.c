@@ -21,8 +21,7 @@
 #define RUNS_BEYOND_MAX 4
 #define GAP_BLOCKS 16 /* read through: a block of the extent tree, mostly */
 
-/* A file up to here is small; its neighbours are read ahead up to there. */
-#define SMALL_FILE_BYTES (64u << 10)
+/* The neighbours of a small file are read ahead up to here. */
 #define NEIGHBOURS_BYTES (512u << 10)
 
 struct read_request {
@@ -127,7 +126,6 @@ static int map_range(struct read_request *r, GArray *runs)
     struct extent_run run;
     int error = 0;
 
-    pthread_mutex_lock(&fs->lock);
     size = inode_size(r->inode);
     r->got = r->offset >= size ? 0 : MIN(r->capacity, size - r->offset);
     end = (r->offset + r->got + BLOCK - 1) / BLOCK;
@@ -139,6 +137,21 @@ static int map_range(struct read_request *r, GArray *runs)
         g_array_append_val(runs, run);
         block += run.count;
     }
+    return error;
+}
+
+static int try_to_map(struct read_request *r, GArray *runs)
+{
+    struct bufcache_tries tries = {0};
+    struct fs *fs = r->fs;
+    int error;
+
+    pthread_mutex_lock(&fs->lock);
+    do {
+        bufcache_try(fs->cache, &tries);
+        g_array_set_size(runs, 0);
+        error = map_range(r, runs);
+    } while (bufcache_tried(fs->cache, &fs->lock));
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
@@ -170,7 +183,7 @@ static uint64_t contiguous_end(const GArray *runs, guint *i)
 static struct encsan_stream stream_of(const struct read_request *r, const GArray *runs, guint i)
 {
     const struct extent_run *run = &g_array_index(runs, struct extent_run, i);
-    bool small = run->logical == 0 && run->count * BLOCK <= SMALL_FILE_BYTES;
+    bool small = run->logical == 0 && run->count * BLOCK <= FS_SMALL_FILE_BYTES;
     struct encsan_stream stream = {.end = contiguous_end(runs, &i)};
 
     if (i < runs->len) {
@@ -206,7 +219,7 @@ void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint
                                .opaque = opaque};
     atomic_init(&r->parts, 1);
     runs = g_array_new(FALSE, FALSE, sizeof(struct extent_run));
-    atomic_init(&r->error, map_range(r, runs));
+    atomic_init(&r->error, try_to_map(r, runs));
     for (i = 0; i < runs->len && !atomic_load(&r->error); i++) {
         const struct extent_run *run = &g_array_index(runs, struct extent_run, i);
         uint64_t at = MAX(offset, run->logical * BLOCK);

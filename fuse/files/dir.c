@@ -75,6 +75,7 @@ int dir_create(struct fs *fs, struct inode *dir, const char *name, const struct 
 
     if (error)
         return error;
+    bufcache_end_try(fs->cache);
     error = inode_new(fs, dir, new->mode, new->uid, new->gid, made);
     if (error)
         return error;
@@ -104,6 +105,7 @@ int dir_link(struct fs *fs, struct inode *inode, struct inode *dir, const char *
         return -EMLINK;
     if (error)
         return error;
+    bufcache_end_try(fs->cache);
     error = names_add(fs, dir, name, inode->ino, inode->raw.i_mode);
     if (error)
         return error;
@@ -138,8 +140,10 @@ static int get_named(struct fs *fs, struct inode *dir, const char *name, struct 
 static int unlink_inode(struct fs *fs, struct inode *dir, const char *name, struct inode *inode)
 {
     bool is_dir = LINUX_S_ISDIR(inode->raw.i_mode);
-    int error = names_remove(fs, dir, name);
+    int error;
 
+    bufcache_end_try(fs->cache);
+    error = names_remove(fs, dir, name);
     if (error)
         return error;
     if (is_dir) {
@@ -208,8 +212,10 @@ static int rename_over(struct fs *fs, struct inode *moved, struct inode *dir, co
 {
     int error = check_replace(fs, moved, victim);
 
-    if (!error)
-        error = names_set(fs, new_dir, new_name, moved->ino, moved->raw.i_mode);
+    if (error)
+        return error;
+    bufcache_end_try(fs->cache);
+    error = names_set(fs, new_dir, new_name, moved->ino, moved->raw.i_mode);
     if (!error)
         error = names_remove(fs, dir, name);
     if (error)
@@ -226,7 +232,10 @@ static int rename_over(struct fs *fs, struct inode *moved, struct inode *dir, co
 static int rename_new(struct fs *fs, struct inode *moved, struct inode *dir, const char *name,
                       struct inode *new_dir, const char *new_name)
 {
-    int error = names_add(fs, new_dir, new_name, moved->ino, moved->raw.i_mode);
+    int error;
+
+    bufcache_end_try(fs->cache);
+    error = names_add(fs, new_dir, new_name, moved->ino, moved->raw.i_mode);
 
     if (!error)
         error = names_remove(fs, dir, name);
@@ -236,7 +245,10 @@ static int rename_new(struct fs *fs, struct inode *moved, struct inode *dir, con
 static int exchange(struct fs *fs, struct inode *a, struct inode *dir, const char *name,
                     struct inode *b, struct inode *new_dir, const char *new_name)
 {
-    int error = names_set(fs, dir, name, b->ino, b->raw.i_mode);
+    int error;
+
+    bufcache_end_try(fs->cache);
+    error = names_set(fs, dir, name, b->ino, b->raw.i_mode);
 
     if (!error)
         error = names_set(fs, new_dir, new_name, a->ino, a->raw.i_mode);
@@ -287,6 +299,7 @@ int dir_rename(struct fs *fs, struct inode *dir, const char *name, struct inode 
         return error;
     error = rename_found(fs, moved, dir, name, new_dir, new_name, flags);
     if (!error) {
+        bufcache_end_try(fs->cache);
         inode_touch(moved, false);
         error = inode_write(fs, moved);
     }

@@ -23,20 +23,22 @@ uint32_t dirblock_end(struct fs *fs)
     return fs->ext2->blocksize - tail_bytes(fs);
 }
 
-static int map_block(struct fs *fs, struct inode *dir, uint32_t number, blk64_t *physical)
+int dirblock_place(struct fs *fs, struct inode *dir, uint32_t number, uint64_t *block)
 {
+    blk64_t physical;
     errcode_t err = ext2fs_bmap2(fs->ext2, dir->ino, EXT2_INODE(&dir->raw), NULL, 0, number, NULL,
-                                 physical);
+                                 &physical);
 
-    if (!err && *physical == 0)
+    *block = physical;
+    if (!err && physical == 0)
         return -EUCLEAN;
     return fs_errno(err);
 }
 
 int dirblock_read(struct fs *fs, struct inode *dir, uint32_t number, struct dirblock *b)
 {
-    blk64_t physical;
-    int error = number < dirblock_count(fs, dir) ? map_block(fs, dir, number, &physical) : -EUCLEAN;
+    uint64_t physical;
+    int error = number < dirblock_count(fs, dir) ? dirblock_place(fs, dir, number, &physical) : -EUCLEAN;
 
     b->number = number;
     return error ? error : fs_errno(ext2fs_read_dir_block4(fs->ext2, physical, b->bytes, 0, dir->ino));
@@ -44,8 +46,8 @@ int dirblock_read(struct fs *fs, struct inode *dir, uint32_t number, struct dirb
 
 int dirblock_write(struct fs *fs, struct inode *dir, struct dirblock *b)
 {
-    blk64_t physical;
-    int error = map_block(fs, dir, b->number, &physical);
+    uint64_t physical;
+    int error = dirblock_place(fs, dir, b->number, &physical);
 
     return error ? error : fs_errno(ext2fs_write_dir_block4(fs->ext2, physical, b->bytes, 0, dir->ino));
 }
@@ -54,13 +56,13 @@ int dirblock_write(struct fs *fs, struct inode *dir, struct dirblock *b)
 
 static int find_block(struct fs *fs, struct inode *dir, uint32_t number, blk64_t *physical)
 {
-    blk64_t goal;
+    uint64_t goal;
     int error = 0;
 
     if (number == 0)
         goal = ext2fs_find_inode_goal(fs->ext2, dir->ino, EXT2_INODE(&dir->raw), 0);
     else
-        error = map_block(fs, dir, number - 1, &goal);
+        error = dirblock_place(fs, dir, number - 1, &goal);
     return error ? error : fs_errno(ext2fs_new_block2(fs->ext2, goal + (number > 0), NULL, physical));
 }
 

@@ -18,6 +18,8 @@ struct dirblock {
 uint32_t dirblock_count(struct fs *fs, const struct inode *dir);
 /* Where its last entry ends. */
 uint32_t dirblock_end(struct fs *fs);
+/* On the volume. */
+int dirblock_place(struct fs *fs, struct inode *dir, uint32_t number, uint64_t *block);
 int dirblock_read(struct fs *fs, struct inode *dir, uint32_t number, struct dirblock *b);
 int dirblock_write(struct fs *fs, struct inode *dir, struct dirblock *b);
 /* The directory becomes one block longer, and b that block. The caller writes the inode. */

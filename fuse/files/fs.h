@@ -40,6 +40,7 @@ struct fs {
     struct bufcache *cache; /* metadata blocks: bufcache.c */
     GThreadPool *forgets; /* ops.c */
     struct interrupts *interrupts; /* ops.c's, too */
+    struct scout *scout;           /* the same */
     pthread_mutex_t counts_lock; /* protects these, and is held for an instant only */
     unsigned requests;           /* that are being worked on */
     pthread_cond_t no_requests;
@@ -64,6 +65,8 @@ struct fs {
     struct ext2_super_block written_super;
 };
 
+#define FS_SMALL_FILE_BYTES (64u << 10) /* who reads such a one probably goes on with others */
+
 /* An inode that the kernel knows (FUSE's nodeid; root 1 is ext4's 2). */
 struct inode {
     ext2_ino_t ino;
@@ -80,6 +83,11 @@ struct inode {
     struct data_lock data_lock; /* inode.c initialises and destroys it, data.c takes it */
     int64_t unlinked_us;    /* ops_unlink.c's: when a name of several went last, and by which thread */
     pid_t unlinked_by;
+    ext2_ino_t parent; /* where it was found last; 0: not known */
+    /* scout.c's: this directory's subdirectories, and the data of its files, have been brought */
+    bool scouted, data_scouted;
+    unsigned small_reads; /* of files in it, from the beginning */
+    uint64_t data_bytes;  /* that were brought */
 };
 
 /* ---- super.c ---- */
@@ -146,8 +154,26 @@ bool window_drop_all(struct fs *fs); /* whether there were any */
 struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes);
 void bufcache_free(struct bufcache *cache);
 io_manager bufcache_io_manager(struct bufcache *cache);
-/* Fetches these blocks (sorted) side by side, in long runs. They stay until the next miss. 0 or -errno. */
-int bufcache_prefetch(struct bufcache *cache, const blk64_t *sorted, size_t count);
+/* Begins to fetch those of these blocks (uint64_t; sorts them) that are not there, side by side, but
+ * never very many. They stay until the next miss. */
+void bufcache_want(struct bufcache *cache, GArray *blocks);
+/* The same for all of them, and returns when they are there, or could not be read. May let go
+ * of `lock`, which is fs->lock. */
+void bufcache_bring(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock);
+/* What only reads is tried like this, and waits for what it misses without fs->lock:
+ *     struct bufcache_tries tries = {0};
+ *     do {
+ *         bufcache_try(cache, &tries);
+ *         error = ...;
+ *     } while (bufcache_tried(cache, &fs->lock));
+ * Whatever it found is to be looked for again: the lock was let go of. What changes something
+ * ends the try before it does. */
+struct bufcache_tries {
+    unsigned count;
+};
+void bufcache_try(struct bufcache *cache, struct bufcache_tries *tries);
+bool bufcache_tried(struct bufcache *cache, pthread_mutex_t *lock);
+void bufcache_end_try(struct bufcache *cache);
 /* Blocks that become free: nobody reads their copies any more. */
 void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count);
 /* The same for the journal, when that is durable. */
@@ -175,6 +201,7 @@ int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode); /* lookups +
 int inode_get_by_handle(struct fs *fs, ext2_ino_t ino, struct inode **inode);
 void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups); /* the last one frees; deletes an unlinked file */
 struct inode *inode_find(struct fs *fs, ext2_ino_t ino); /* one that the kernel knows; NULL */
+uint64_t inode_table_block(struct fs *fs, ext2_ino_t ino); /* where it lies on the volume */
 int inode_write(struct fs *fs, struct inode *inode); /* raw -> cache, with checksum */
 void inode_stat(struct fs *fs, const struct inode *inode, struct stat *st);
 int inode_setattr(struct fs *fs, struct inode *inode, const struct stat *st, int to_set); /* all but size: FUSE_SET_ATTR_* */

@@ -25,6 +25,7 @@ G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN); /* ext4's */
 #define LEVELS_MAX 3 /* with large_dir; 2 without */
 #define BLOCK_MASK 0x0fffffffu
 #define HASH_EOF 0xfffffffeu /* is no name's hash: the kernel's end of a listing */
+#define NEXT_LEAVES 256      /* that a listing asks for at once */
 #define FIRST_COOKIE 3u      /* after "." and ".." */
 
 struct node {
@@ -539,6 +540,22 @@ static bool tell(struct listing *l)
     return false;
 }
 
+/* A listing that waits for a leaf will want those behind it. */
+static void want_next(struct listing *l, struct inode *dir, struct path *path)
+{
+    struct node *node = &path->nodes[path->depth - 1];
+    unsigned end = MIN(node->at + NEXT_LEAVES, node_count(node));
+    GArray *blocks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    uint64_t block;
+
+    for (unsigned i = node->at; i < end; i++) {
+        if (dirblock_place(l->fs, dir, index_of(node)[i].block & BLOCK_MASK, &block) == 0)
+            g_array_append_val(blocks, block);
+    }
+    bufcache_want(l->fs->cache, blocks);
+    g_array_free(blocks, TRUE);
+}
+
 /* The leaf of the path and those that continue it; then the path is on the next. */
 static int read_leaves(struct listing *l, struct inode *dir, struct path *path)
 {
@@ -549,6 +566,8 @@ static int read_leaves(struct listing *l, struct inode *dir, struct path *path)
         struct dirblock *leaf = new_block(l);
 
         error = read_leaf(l->fs, dir, path, leaf);
+        if (error == -EAGAIN)
+            want_next(l, dir, path);
         if (!error)
             error = add_named(l->fs, l->version, leaf, l->names);
         if (!error)

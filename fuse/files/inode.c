@@ -222,6 +222,15 @@ int inode_refresh(struct fs *fs, struct inode *inode)
     return error;
 }
 
+uint64_t inode_table_block(struct fs *fs, ext2_ino_t ino)
+{
+    const struct ext2_super_block *super = fs->ext2->super;
+    uint64_t index = (ino - 1) % super->s_inodes_per_group;
+
+    return ext2fs_inode_table_loc(fs->ext2, ext2fs_group_of_ino(fs->ext2, ino)) +
+           index * EXT2_INODE_SIZE(super) / fs->ext2->blocksize;
+}
+
 /* ---- the table ---- */
 
 struct inode *inode_find(struct fs *fs, ext2_ino_t ino)

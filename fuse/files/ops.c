@@ -25,6 +25,7 @@
 
 #include "journal.h"
 #include "ops.h"
+#include "scout.h"
 
 #define FOREVER_S 1e9
 #define MAX_WRITE_BYTES                                                                            \
@@ -154,18 +155,26 @@ static int lookup(struct fs *fs, struct ops_job *job, struct inode **inode)
 
     if (!error)
         error = dir_lookup(fs, dir, job->name, &ino);
-    return error ? error : inode_get(fs, ino, inode);
+    if (!error)
+        error = inode_get(fs, ino, inode);
+    if (!error)
+        (*inode)->parent = dir->ino;
+    return error;
 }
 
 static void run_lookup(struct fs *fs, struct ops_job *job)
 {
     static const struct fuse_entry_param negative = {.entry_timeout = FOREVER_S};
+    struct bufcache_tries tries = {0};
     struct inode *inode = NULL;
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = strcmp(job->name, ".") == 0 ? inode_get_by_handle(fs, ext4_ino(job->ino), &inode)
-                                        : lookup(fs, job, &inode);
+    do {
+        bufcache_try(fs->cache, &tries);
+        error = strcmp(job->name, ".") == 0 ? inode_get_by_handle(fs, ext4_ino(job->ino), &inode)
+                                            : lookup(fs, job, &inode);
+    } while (bufcache_tried(fs->cache, &fs->lock));
     if (error == -ENOENT) {
         pthread_mutex_unlock(&fs->lock);
         if (ops_may_reply(job))
@@ -326,6 +335,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 static int try_create(struct fs *fs, struct ops_job *job, struct inode **made)
 {
+    struct bufcache_tries tries = {0};
     struct inode *dir;
     const struct dir_new new = {.mode = job->mode,
                                 .umask = job->umask,
@@ -333,9 +343,15 @@ static int try_create(struct fs *fs, struct ops_job *job, struct inode **made)
                                 .uid = idmap_swap(fs->idmap.user, job->uid),
                                 .gid = idmap_swap(fs->idmap.group, job->gid),
                                 .target = job->new_name};
-    int error = ops_known_for_change(fs, job->ino, &dir);
+    int error;
 
-    return error ? error : dir_create(fs, dir, job->name, &new, made);
+    do {
+        error = ops_known_for_change(fs, job->ino, &dir);
+        bufcache_try(fs->cache, &tries);
+        if (!error)
+            error = dir_create(fs, dir, job->name, &new, made);
+    } while (bufcache_tried(fs->cache, &fs->lock));
+    return error;
 }
 
 /* fs->lock held; let go of for a while where the disk is full */
@@ -410,15 +426,19 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 static void run_link(struct fs *fs, struct ops_job *job)
 {
+    struct bufcache_tries tries = {0};
     struct inode *inode = NULL, *dir;
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = ops_known_for_change(fs, job->ino, &inode);
-    if (!error)
-        error = ops_known(fs, job->new_ino, &dir);
-    if (!error)
-        error = dir_link(fs, inode, dir, job->name);
+    do {
+        error = ops_known_for_change(fs, job->ino, &inode);
+        bufcache_try(fs->cache, &tries);
+        if (!error)
+            error = ops_known(fs, job->new_ino, &dir);
+        if (!error)
+            error = dir_link(fs, inode, dir, job->name);
+    } while (bufcache_tried(fs->cache, &fs->lock));
     if (!error)
         inode->lookups++;
     reply_made(fs, job, error, inode);
@@ -432,15 +452,19 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 static void remove_name(struct fs *fs, struct ops_job *job,
                         int (*remove)(struct fs *fs, struct inode *dir, const char *name))
 {
+    struct bufcache_tries tries = {0};
     struct inode *dir;
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = ops_known_for_change(fs, job->ino, &dir);
-    if (!error)
-        ops_note_unlink(fs, job, dir, job->name);
-    if (!error)
-        error = remove(fs, dir, job->name);
+    do {
+        error = ops_known_for_change(fs, job->ino, &dir);
+        bufcache_try(fs->cache, &tries);
+        if (!error)
+            ops_note_unlink(fs, job, dir, job->name);
+        if (!error)
+            error = remove(fs, dir, job->name);
+    } while (bufcache_tried(fs->cache, &fs->lock));
     pthread_mutex_unlock(&fs->lock);
     ops_reply_error(job, error);
 }
@@ -470,22 +494,28 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 static int order_replacement(struct fs *fs, struct ops_job *job)
 {
     struct inode *dir, *new_dir, *moved = NULL;
+    struct bufcache_tries tries = {0};
     ext2_ino_t ino, replaced;
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = ops_known(fs, job->ino, &dir);
-    if (!error)
-        error = ops_known(fs, job->new_ino, &new_dir);
-    if (!error && dir_lookup(fs, dir, job->name, &ino) == 0 &&
-        dir_lookup(fs, new_dir, job->new_name, &replaced) == 0)
-        moved = inode_find(fs, ino); /* which the kernel knows: it has looked the name up */
+    do {
+        bufcache_try(fs->cache, &tries);
+        moved = NULL;
+        error = ops_known(fs, job->ino, &dir);
+        if (!error)
+            error = ops_known(fs, job->new_ino, &new_dir);
+        if (!error && dir_lookup(fs, dir, job->name, &ino) == 0 &&
+            dir_lookup(fs, new_dir, job->new_name, &replaced) == 0)
+            moved = inode_find(fs, ino); /* which the kernel knows: it has looked the name up */
+    } while (bufcache_tried(fs->cache, &fs->lock));
     pthread_mutex_unlock(&fs->lock);
     return moved ? unordered_order(fs, moved) : error;
 }
 
 static void run_rename(struct fs *fs, struct ops_job *job)
 {
+    struct bufcache_tries tries = {0};
     struct inode *dir, *new_dir;
     int error = order_replacement(fs, job);
 
@@ -494,13 +524,16 @@ static void run_rename(struct fs *fs, struct ops_job *job)
         return;
     }
     pthread_mutex_lock(&fs->lock);
-    error = ops_known_for_change(fs, job->ino, &dir);
-    if (!error)
-        error = ops_known(fs, job->new_ino, &new_dir);
-    if (!error && !(job->flags & RENAME_EXCHANGE))
-        ops_note_unlink(fs, job, new_dir, job->new_name);
-    if (!error)
-        error = dir_rename(fs, dir, job->name, new_dir, job->new_name, job->flags);
+    do {
+        error = ops_known_for_change(fs, job->ino, &dir);
+        bufcache_try(fs->cache, &tries);
+        if (!error)
+            error = ops_known(fs, job->new_ino, &new_dir);
+        if (!error && !(job->flags & RENAME_EXCHANGE))
+            ops_note_unlink(fs, job, new_dir, job->new_name);
+        if (!error)
+            error = dir_rename(fs, dir, job->name, new_dir, job->new_name, job->flags);
+    } while (bufcache_tried(fs->cache, &fs->lock));
     pthread_mutex_unlock(&fs->lock);
     ops_reply_error(job, error);
 }
@@ -516,13 +549,17 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 static void run_readlink(struct fs *fs, struct ops_job *job)
 {
     char target[ENCSAN_BLOCK_BYTES];
+    struct bufcache_tries tries = {0};
     struct inode *inode;
     int error;
 
     pthread_mutex_lock(&fs->lock);
-    error = ops_known(fs, job->ino, &inode);
-    if (!error)
-        error = dir_readlink(fs, inode, target, sizeof target);
+    do {
+        bufcache_try(fs->cache, &tries);
+        error = ops_known(fs, job->ino, &inode);
+        if (!error)
+            error = dir_readlink(fs, inode, target, sizeof target);
+    } while (bufcache_tried(fs->cache, &fs->lock));
     if (!error)
         inode_was_read(fs, inode);
     pthread_mutex_unlock(&fs->lock);
@@ -577,6 +614,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     error = ops_known(fs, ino, &inode);
     if (!error)
         inode_was_read(fs, inode);
+    if (!error && offset == 0)
+        scout_read(fs->scout, inode);
     pthread_mutex_unlock(&fs->lock);
     if (!error)
         error = -posix_memalign(&r->buf, ENCSAN_BLOCK_BYTES, MAX(size, 1));
@@ -693,6 +732,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     conn->max_background = MAX_BACKGROUND;
     fs->forgets = g_thread_pool_new(run_forgets, fs, 1, FALSE, NULL);
     fs->interrupts = interrupts_new();
+    fs->scout = scout_new(fs);
 }
 
 /* Requests that run are answered first. */
@@ -706,6 +746,8 @@ static void op_destroy(void *userdata)
     while (fs->requests)
         pthread_cond_wait(&fs->no_requests, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
+    scout_free(fs->scout);
+    fs->scout = NULL;
     g_thread_pool_free(fs->forgets, FALSE, TRUE);
     fs->forgets = NULL;
     interrupts_free(fs->interrupts);

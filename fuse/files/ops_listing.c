@@ -10,12 +10,14 @@
 #include <fuse_lowlevel.h>
 
 #include "ops.h"
+#include "scout.h"
 
 #define READDIR_BYTES_MAX (128u << 10)
 
 struct listing {
     struct fs *fs;
     struct ops_job *job;
+    struct inode *dir;
     char *buf;
     size_t size, used;
     bool plus;
@@ -62,8 +64,10 @@ static bool add_plus(struct listing *l, const char *name, ext2_ino_t ino, int ty
         return false;
     }
     l->used += len;
-    if (inode)
+    if (inode) {
+        inode->parent = l->dir->ino;
         g_ptr_array_add(l->looked_up, inode);
+    }
     return true;
 }
 
@@ -83,19 +87,70 @@ static int add_entry(void *opaque, const char *name, ext2_ino_t ino, int type, u
     return !(l->plus ? add_plus : add_plain)(l, name, ino, type, next);
 }
 
-static void list(struct fs *fs, struct ops_job *job, bool plus)
+/* What a reply of this size may have: the blocks of its inodes. */
+struct foresight {
+    struct fs *fs;
+    GArray *blocks; /* uint64_t */
+    size_t bytes;   /* that are left of the reply */
+};
+
+static int foresee(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t next)
 {
-    size_t size = MIN(job->size, READDIR_BYTES_MAX);
-    struct listing l = {fs, job, g_malloc(size), size, 0, plus, g_ptr_array_new()};
+    struct foresight *f = opaque;
+    size_t bytes = sizeof(struct fuse_entry_param) + strlen(name);
+    uint64_t block = inode_table_block(f->fs, ino);
+
+    if (bytes > f->bytes)
+        return 1;
+    f->bytes -= bytes;
+    if (!inode_find(f->fs, ino))
+        g_array_append_val(f->blocks, block);
+    return 0;
+}
+
+/* All of its blocks, and those of the inodes, come in a few batches, and not one by one. */
+static int bring(struct fs *fs, const struct ops_job *job, size_t size, bool plus)
+{
+    struct foresight f = {.fs = fs, .blocks = g_array_new(FALSE, FALSE, sizeof(uint64_t))};
+    struct bufcache_tries tries = {0};
     struct inode *dir;
     int error;
 
+    do {
+        bufcache_try(fs->cache, &tries);
+        g_array_set_size(f.blocks, 0);
+        f.bytes = size;
+        error = ops_known(fs, job->ino, &dir);
+        if (!error)
+            error = dir_iterate(fs, dir, (uint64_t)job->offset, foresee, &f);
+    } while (bufcache_tried(fs->cache, &fs->lock));
+    if (!error && plus)
+        bufcache_bring(fs->cache, f.blocks, &fs->lock);
+    g_array_free(f.blocks, TRUE);
+    return error;
+}
+
+static void list(struct fs *fs, struct ops_job *job, bool plus)
+{
+    size_t size = MIN(job->size, READDIR_BYTES_MAX);
+    struct listing l = {.fs = fs,
+                        .job = job,
+                        .buf = g_malloc(size),
+                        .size = size,
+                        .plus = plus,
+                        .looked_up = g_ptr_array_new()};
+    int error;
+
     pthread_mutex_lock(&fs->lock);
-    error = ops_known(fs, job->ino, &dir);
+    error = bring(fs, job, size, plus);
     if (!error)
-        error = dir_iterate(fs, dir, (uint64_t)job->offset, add_entry, &l);
+        error = ops_known(fs, job->ino, &l.dir);
     if (!error)
-        inode_was_read(fs, dir);
+        error = dir_iterate(fs, l.dir, (uint64_t)job->offset, add_entry, &l);
+    if (!error)
+        inode_was_read(fs, l.dir);
+    if (!error && job->offset == 0)
+        scout_listed(fs->scout, l.dir);
     pthread_mutex_unlock(&fs->lock);
     if (error && l.used == 0)
         ops_reply_error(job, error);

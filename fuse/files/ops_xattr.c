@@ -28,14 +28,18 @@ static void reply_value(struct ops_job *job, ssize_t result, const char *value)
 static void run_getxattr(struct fs *fs, struct ops_job *job)
 {
     g_autofree char *value = g_malloc(job->size);
+    struct bufcache_tries tries = {0};
     struct inode *inode;
     ssize_t result;
 
     pthread_mutex_lock(&fs->lock);
-    result = ops_known(fs, job->ino, &inode);
-    if (result == 0)
-        result =
-            (acl_is_name(job->name) ? acl_get : xattr_get)(fs, inode, job->name, value, job->size);
+    do {
+        bufcache_try(fs->cache, &tries);
+        result = ops_known(fs, job->ino, &inode);
+        if (result == 0)
+            result = (acl_is_name(job->name) ? acl_get : xattr_get)(fs, inode, job->name, value,
+                                                                    job->size);
+    } while (bufcache_tried(fs->cache, &fs->lock));
     pthread_mutex_unlock(&fs->lock);
     reply_value(job, result, value);
 }
@@ -43,13 +47,17 @@ static void run_getxattr(struct fs *fs, struct ops_job *job)
 static void run_listxattr(struct fs *fs, struct ops_job *job)
 {
     g_autofree char *list = g_malloc(job->size);
+    struct bufcache_tries tries = {0};
     struct inode *inode;
     ssize_t result;
 
     pthread_mutex_lock(&fs->lock);
-    result = ops_known(fs, job->ino, &inode);
-    if (result == 0)
-        result = xattr_list(fs, inode, job->uid == 0, list, job->size);
+    do {
+        bufcache_try(fs->cache, &tries);
+        result = ops_known(fs, job->ino, &inode);
+        if (result == 0)
+            result = xattr_list(fs, inode, job->uid == 0, list, job->size);
+    } while (bufcache_tried(fs->cache, &fs->lock));
     pthread_mutex_unlock(&fs->lock);
     reply_value(job, result, list);
 }

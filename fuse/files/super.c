@@ -63,32 +63,26 @@ int fs_sync(struct fs *fs, struct inode *inode)
 
 /* ---- opening ---- */
 
-static int compare_blocks(const void *a, const void *b)
-{
-    blk64_t x = *(const blk64_t *)a, y = *(const blk64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 /* ext2fs_read_bitmaps reads them one after the other, a round trip each. */
-static int prefetch_bitmaps(struct fs *fs)
+static void bring_bitmaps(struct fs *fs)
 {
     ext2_filsys ext2 = fs->ext2;
     bool uninit = ext2fs_has_group_desc_csum(ext2);
-    blk64_t *blocks = g_new(blk64_t, 2 * (size_t)ext2->group_desc_count);
-    size_t count = 0;
-    int error;
+    GArray *blocks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
 
     for (dgrp_t group = 0; group < ext2->group_desc_count; group++) {
+        uint64_t of_blocks = ext2fs_block_bitmap_loc(ext2, group);
+        uint64_t of_inodes = ext2fs_inode_bitmap_loc(ext2, group);
+
         if (!uninit || !ext2fs_bg_flags_test(ext2, group, EXT2_BG_BLOCK_UNINIT))
-            blocks[count++] = ext2fs_block_bitmap_loc(ext2, group);
+            g_array_append_val(blocks, of_blocks);
         if (!uninit || !ext2fs_bg_flags_test(ext2, group, EXT2_BG_INODE_UNINIT))
-            blocks[count++] = ext2fs_inode_bitmap_loc(ext2, group);
+            g_array_append_val(blocks, of_inodes);
     }
-    qsort(blocks, count, sizeof(*blocks), compare_blocks);
-    error = bufcache_prefetch(fs->cache, blocks, count);
-    g_free(blocks);
-    return error;
+    pthread_mutex_lock(&fs->lock);
+    bufcache_bring(fs->cache, blocks, &fs->lock);
+    pthread_mutex_unlock(&fs->lock);
+    g_array_free(blocks, TRUE);
 }
 
 static errcode_t open_ext2(struct fs *fs)
@@ -99,10 +93,10 @@ static errcode_t open_ext2(struct fs *fs)
     initialize_ext2_error_table(); /* for error_message */
     err = ext2fs_open2("encsan", NULL, flags, 0, 0, bufcache_io_manager(fs->cache), &fs->ext2);
 
-    if (!err)
-        err = -prefetch_bitmaps(fs);
-    if (!err)
+    if (!err) {
+        bring_bitmaps(fs);
         err = ext2fs_read_bitmaps(fs->ext2);
+    }
     if (err)
         return err;
     groups_init(fs);
