@@ -28,6 +28,8 @@
 #include "scout.h"
 
 #define FOREVER_S 1e9
+#define ORPHAN_US 10000
+#define ORPHAN_TRIES 50
 #define MAX_WRITE_BYTES                                                                            \
     (256u << 10) /* as fast as 1 MiB, and each writer's thread keeps so much                       \
                   */
@@ -198,12 +200,31 @@ static void count_forgets(struct fs *fs, int change)
     pthread_mutex_unlock(&fs->counts_lock);
 }
 
+/* A file without a name may be one of which the kernel has sent the last FORGET already:
+ * the thread that reads it needs a moment. */
+static void await_orphan(struct fs *fs)
+{
+    ext2_ino_t first = 0, now = 0;
+
+    for (unsigned tries = 0; now == first && tries < ORPHAN_TRIES; tries++) {
+        if (tries > 0)
+            g_usleep(ORPHAN_US);
+        pthread_mutex_lock(&fs->lock);
+        now = fs->ext2->super->s_last_orphan;
+        pthread_mutex_unlock(&fs->lock);
+        if (now == 0)
+            return;
+        first = tries ? first : now;
+    }
+}
+
 /* What a removed file had is free when the kernel has forgotten it, and may be
  * taken when that is durable: whoever finds the disk full waits for both, and
  * tries once more. False: the request has been answered meanwhile, and is over. */
 static bool await_space(struct fs *fs, struct ops_job *job)
 {
     interrupts_rest(fs->interrupts, &job->interruptible);
+    await_orphan(fs);
     pthread_mutex_lock(&fs->counts_lock);
     while (fs->forgets_queued)
         pthread_cond_wait(&fs->forgotten, &fs->counts_lock);
