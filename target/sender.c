@@ -37,17 +37,22 @@ static void make_data_in(const struct sender *s, struct response *r)
 
 static const uint8_t padding[3];
 
+/* Of the current PDU; a response without data has none to count from. */
+static const uint8_t *chunk(const struct response *r)
+{
+    return r->chunk_bytes ? r->data + r->chunk_offset : NULL;
+}
+
 /* The PDU is complete: its digests, where they were agreed on. */
 static void put_digests(struct response *r)
 {
-    const uint8_t *data = r->data + r->chunk_offset;
     uint32_t crc;
 
     if (r->header_digest)
         pdu_put_digest(r->header_sum, pdu_crc(PDU_CRC_BEGIN, r->bhs, PDU_BHS_BYTES));
     if (!r->data_digest || r->chunk_bytes == 0)
         return;
-    crc = pdu_crc(PDU_CRC_BEGIN, data, r->chunk_bytes);
+    crc = pdu_crc(PDU_CRC_BEGIN, chunk(r), r->chunk_bytes);
     pdu_put_digest(r->data_sum, pdu_crc(crc, padding, pdu_padding(r->chunk_bytes)));
 }
 
@@ -83,7 +88,7 @@ static int pieces_left(struct response *r, struct iovec out[PIECES])
     const bool has_data_sum = r->data_digest && r->chunk_bytes > 0;
     struct iovec all[PIECES] = {{r->bhs, PDU_BHS_BYTES},
                                 {r->header_sum, r->header_digest ? PDU_DIGEST_BYTES : 0},
-                                {(void *)(r->data + r->chunk_offset), r->chunk_bytes},
+                                {(void *)chunk(r), r->chunk_bytes},
                                 {(void *)padding, pdu_padding(r->chunk_bytes)},
                                 {r->data_sum, has_data_sum ? PDU_DIGEST_BYTES : 0}};
     size_t skip = r->sent;
