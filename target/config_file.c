@@ -41,6 +41,14 @@ struct kind { /* of groups */
     const struct key *keys; /* up to one without a name */
 };
 
+/* An escape in a value may stand for a byte that ends a line, or draws. */
+static void make_one_line(char *message)
+{
+    for (; *message; message++)
+        if (g_ascii_iscntrl(*message))
+            *message = '?';
+}
+
 /* One line about what is read now. Always false. */
 static bool fail(struct reader *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static bool fail(struct reader *r, const char *format, ...)
@@ -54,6 +62,7 @@ static bool fail(struct reader *r, const char *format, ...)
     snprintf(r->message, r->size, "%s:%u: [%s] %s%s%s", r->path,
              lines_find(r->lines, r->group, r->key), r->group, r->key ? r->key : "",
              r->key ? "=" : "", what);
+    make_one_line(r->message);
     return false;
 }
 
