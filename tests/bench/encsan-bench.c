@@ -2,8 +2,8 @@
 /*
  * encsan-bench: the raw pipeline, without FUSE. Sequential writes that end in
  * a flush, or sequential reads, of whole blocks. The volume's content is
- * overwritten. --plain does the same on an unsealed LUN, one request at a time:
- * what the pipeline is compared with.
+ * overwritten. --plain does the same on an unsealed LUN, of any target: what
+ * the pipeline is compared with.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,12 +19,13 @@
 static char *key_file, *target_key, *op = "write", *depth = "auto", *suite;
 static int sessions;
 static int64_t block_bytes = 131072, size_bytes = 1 << 30, segment_bytes, warm_up_bytes;
+static unsigned plain_depth = 1;
 static gboolean json, each_flushed, plain;
 
 static const GOptionEntry entries[] = {
     {"key", 0, 0, G_OPTION_ARG_FILENAME, &key_file, "the initiator's private key", "FILE"},
     {"target-key", 0, 0, G_OPTION_ARG_STRING, &target_key, "the target's public key", "KEY"},
-    {"plain", 0, 0, G_OPTION_ARG_NONE, &plain, "an unsealed LUN, one request at a time", NULL},
+    {"plain", 0, 0, G_OPTION_ARG_NONE, &plain, "an unsealed LUN; --depth is requests at a time, auto 1", NULL},
     {"op", 0, 0, G_OPTION_ARG_STRING, &op, "write or read", "OP"},
     {"block", 0, 0, G_OPTION_ARG_INT64, &block_bytes, "bytes a request", "BYTES"},
     {"segment", 0, 0, G_OPTION_ARG_INT64, &segment_bytes, "bytes a segment", "BYTES"},
@@ -103,18 +104,18 @@ static int run_sealed(void *volume, uint8_t *buffers, uint64_t first, uint64_t r
 
 static int run_plain(void *lun, uint8_t *buffers, uint64_t first, uint64_t requests)
 {
-    size_t block = (size_t)block_bytes;
+    uint64_t block = (uint64_t)block_bytes, step = each_flushed ? 1 : requests;
     int error = 0;
 
-    for (uint64_t i = 0; i < requests && !error; i++) {
-        uint64_t offset = (first + i) * block;
+    for (uint64_t i = 0; i < requests && !error; i += step) {
+        const struct plain_requests r = {strcmp(op, "write") == 0, buffers, block, (first + i) * block,
+                                         step, each_flushed ? 1 : plain_depth};
 
-        error = strcmp(op, "write") == 0 ? plain_write(lun, buffers, block, offset)
-                                         : plain_read(lun, buffers, block, offset);
-        if (!error && each_flushed)
+        error = plain_run(lun, &r);
+        if (!error)
             error = plain_flush(lun);
     }
-    return error ? error : plain_flush(lun);
+    return error;
 }
 
 /* ---- both ---- */
@@ -179,9 +180,14 @@ static int usage(const char *message)
 
 static int bench_plain(const char *url)
 {
-    struct plain *lun = plain_open(url);
+    struct plain *lun;
     int status;
 
+    if (strcmp(depth, "auto") != 0)
+        plain_depth = (unsigned)atoi(depth);
+    if (plain_depth == 0 || plain_depth > REQUESTS)
+        return usage("--depth takes auto or a number from 1 to 64 with --plain");
+    lun = plain_open(url);
     if (!lun)
         return 1;
     status = measure(run_plain, lun, "plain", plain_size_bytes(lun));

@@ -216,6 +216,22 @@ class Nbdkit(BlockPeer):
                 f"driver=nbd,server.type=inet,server.host={bench.FAR_ADDRESS},server.port={PORT + 3},tls-creds=tls")
 
 
+def start_tgtd(place, name, listen, number, iqn, disk):
+    """tgtd, the number-th on this machine, with `disk` as LUN 1. With a target defined it does not heed SIGTERM."""
+    shell("mkdir", "-p", "/run/tgtd")
+    log = f"{name}.tgtd.log"
+    process = place.start("far", ["tgtd", "-f", "-C", number, "--iscsi", f"portal={listen}"], log)
+    port = int(listen.rsplit(":", 1)[1])
+    bench.wait_until("tgtd", lambda: port in listening(place) or process.poll() is not None)
+    if process.poll() is not None:
+        raise bench.Unavailable(f"{name}: {last_line(place.log(log))}")
+    for words in (["--mode", "target", "--op", "new", "--tid", "1", "-T", iqn],
+                  ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "-b", disk],
+                  ["--mode", "target", "--op", "bind", "--tid", "1", "-I", "ALL"]):
+        shell("tgtadm", "-C", number, "--lld", "iscsi", *words)
+    return process
+
+
 class Iscsi(BlockPeer):
     """tgtd, in the clear or through a tunnel."""
 
@@ -234,14 +250,7 @@ class Iscsi(BlockPeer):
         self.tunnel.start()
         self.number = 100 + sum(map(ord, self.name)) % 900
         self.port = PORT + 4 + self.number
-        shell("mkdir", "-p", "/run/tgtd")
-        self.far = self.place.start("far", ["tgtd", "-f", "-C", self.number, "--iscsi",
-                                            f"portal={self.tunnel.listen}:{self.port}"], f"{self.name}.tgtd.log")
-        self.wait_for_port(self.port, f"{self.name}.tgtd.log")
-        for words in (["--mode", "target", "--op", "new", "--tid", "1", "-T", self.iqn],
-                      ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "-b", disk],
-                      ["--mode", "target", "--op", "bind", "--tid", "1", "-I", "ALL"]):
-            shell("tgtadm", "-C", self.number, "--lld", "iscsi", *words)
+        self.far = start_tgtd(self.place, self.name, f"{self.tunnel.listen}:{self.port}", self.number, self.iqn, disk)
 
     def qemu(self):
         return [], (f"driver=iscsi,transport=tcp,portal={self.tunnel.connect}:{self.port},"

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -109,9 +108,10 @@ static void command_done(struct iscsi_context *iscsi, int status, void *data, vo
     scsi_free_scsi_task(data);
 }
 
-static int wait_for_all(struct plain *p)
+/* Until no more than `most` are on their way. */
+static void wait_for(struct plain *p, unsigned most)
 {
-    while (p->running > 0 && !p->failed) {
+    while (p->running > most && !p->failed) {
         struct pollfd fd = {.fd = iscsi_get_fd(p->iscsi), .events = (short)iscsi_which_events(p->iscsi)};
 
         if (poll(&fd, 1, -1) < 0 || iscsi_service(p->iscsi, fd.revents) < 0) {
@@ -119,7 +119,6 @@ static int wait_for_all(struct plain *p)
             p->failed = true;
         }
     }
-    return p->failed ? -EIO : 0;
 }
 
 static struct scsi_task *start_command(struct plain *p, bool write, unsigned char *buf, size_t count,
@@ -138,29 +137,29 @@ static struct scsi_task *start_command(struct plain *p, bool write, unsigned cha
     return task;
 }
 
-static int transfer(struct plain *p, bool write, unsigned char *buf, size_t count, uint64_t offset)
+static void start_request(struct plain *p, bool write, unsigned char *buf, size_t count, uint64_t offset)
 {
-    for (size_t done = 0, n; done < count; done += n) {
+    for (size_t done = 0, n; done < count && !p->failed; done += n) {
         n = count - done < p->command_bytes ? count - done : p->command_bytes;
-        if (!start_command(p, write, buf + done, n, offset + done)) {
+        if (start_command(p, write, buf + done, n, offset + done)) {
+            p->running++;
+        } else {
             fprintf(stderr, "encsan-bench: %s\n", iscsi_get_error(p->iscsi));
             p->failed = true;
-            break;
         }
-        p->running++;
     }
-    return wait_for_all(p);
 }
 
-int plain_write(struct plain *p, const void *buf, size_t count, uint64_t offset)
+int plain_run(struct plain *p, const struct plain_requests *r)
 {
-    /* libiscsi's parameter is not const; it only sends from there */
-    return transfer(p, true, (unsigned char *)buf, count, offset);
-}
+    unsigned commands = (unsigned)((r->bytes + p->command_bytes - 1) / p->command_bytes);
 
-int plain_read(struct plain *p, void *buf, size_t count, uint64_t offset)
-{
-    return transfer(p, false, buf, count, offset);
+    for (uint64_t i = 0; i < r->count && !p->failed; i++) {
+        wait_for(p, (r->depth - 1) * commands);
+        start_request(p, r->write, r->buffers + i % r->depth * r->bytes, r->bytes, r->offset + i * r->bytes);
+    }
+    wait_for(p, 0);
+    return p->failed ? -EIO : 0;
 }
 
 int plain_flush(struct plain *p)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A plain LUN as any initiator uses it, through libiscsi: one request at a
- * time, cut into commands of what the LUN takes, which leave back to back; all
- * are answered before the next request leaves.
+ * A plain LUN as any initiator uses it, through libiscsi: requests one behind
+ * the other on the disk, several at a time, cut into commands of what the LUN takes.
  */
 #ifndef BENCH_PLAIN_H
 #define BENCH_PLAIN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,9 +18,15 @@ void plain_close(struct plain *plain);
 
 uint64_t plain_size_bytes(const struct plain *plain);
 
-/* Whole blocks of the LUN. 0, or -EIO after one line on standard error. */
-int plain_read(struct plain *plain, void *buf, size_t count, uint64_t offset);
-int plain_write(struct plain *plain, const void *buf, size_t count, uint64_t offset);
+struct plain_requests {
+    bool write;
+    uint8_t *buffers; /* `depth` of them, `bytes` each: whole blocks of the LUN */
+    size_t bytes;
+    uint64_t offset, count;
+    unsigned depth; /* requests at a time */
+};
+/* 0, or -EIO after one line on standard error. */
+int plain_run(struct plain *plain, const struct plain_requests *requests);
 int plain_flush(struct plain *plain);
 
 #endif
