@@ -75,11 +75,14 @@ static void perform(struct task *task, struct range r,
 /* True: there is something to do. */
 static bool is_whole(struct task *task, struct sense sense)
 {
+    bool whole;
+
     if (!sense.key)
         sense = range_check_exact(task);
-    if (sense.key || task->used == 0)
+    whole = !sense.key && task->used > 0;
+    if (!whole)
         task_answer(task, sense);
-    return !sense.key && task->used > 0;
+    return whole;
 }
 
 void sbc_compare_and_write(struct task *task)
