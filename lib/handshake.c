@@ -133,17 +133,29 @@ static int offered_suites(const struct handshake_request *request, uint8_t out[2
     return 0;
 }
 
+/* Text of the target's, for a line of ours: no byte that could draw there. */
+static void printable(const uint8_t *text, size_t bytes, char *out)
+{
+    size_t n = 0;
+
+    for (; n < bytes && text[n]; n++)
+        out[n] = text[n] >= ' ' && text[n] <= '~' ? (char)text[n] : '?';
+    out[n] = 0;
+}
+
 static int refused(const struct wire_welcome *welcome, const struct handshake_request *request,
                    char *message)
 {
     uint8_t public_key[KEY_BYTES];
     char own[KEY_TEXT_BYTES] = "", holder[KEY_TEXT_BYTES], since[64] = "?";
+    char address[sizeof welcome->holder_address + 1];
     time_t when = (time_t)wire_get64(welcome->holder_since);
     struct tm tm;
 
     if (key_public(request->key, public_key) == 0)
         key_to_text(public_key, own);
     key_to_text(welcome->holder_key, holder);
+    printable(welcome->holder_address, sizeof welcome->holder_address, address);
     if (localtime_r(&when, &tm))
         strftime(since, sizeof since, "%F %T", &tm);
     switch (welcome->refusal) {
@@ -157,11 +169,11 @@ static int refused(const struct wire_welcome *welcome, const struct handshake_re
         return fail(message, "%s: the target allows none of the offered suites; see suite=, and --suite there",
                     request->url);
     case WIRE_REFUSED_HELD:
-        return fail(message, "%s: in use by %s from %.64s since %s (-o steal takes it over)",
-                    request->url, holder, (const char *)welcome->holder_address, since);
+        return fail(message, "%s: in use by %s from %s since %s (-o steal takes it over)",
+                    request->url, holder, address, since);
     case WIRE_REFUSED_GENERATION:
-        return fail(message, "%s: another mount has taken the LUN over: %s from %.64s since %s",
-                    request->url, holder, (const char *)welcome->holder_address, since);
+        return fail(message, "%s: another mount has taken the LUN over: %s from %s since %s",
+                    request->url, holder, address, since);
     case WIRE_REFUSED_READ_ONLY:
         return fail(message, "%s: the LUN is read-only; mount it with -o ro", request->url);
     case WIRE_REFUSED_BUSY:
