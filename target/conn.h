@@ -21,6 +21,8 @@
 #include "task.h"
 #include "text.h"
 
+#define READ_AHEAD_BYTES 32768
+
 struct negotiation;
 struct nexus;
 struct portal;
@@ -54,7 +56,8 @@ struct conn {
     struct negotiation *negotiation; /* discovery.c's; NULL: none was begun */
     struct nexus **nexuses;          /* nexuses.c's, by LUN */
     unsigned nexus_count;
-    uint8_t scratch[16384];
+    uint32_t ahead_at, ahead_end; /* receive.c's: what of `ahead` was not used yet */
+    uint8_t ahead[READ_AHEAD_BYTES];
 
     atomic_bool ending;       /* read nothing more */
     atomic_bool luns_changed; /* and it was not told so yet */

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Reading from a connection: PDUs, with their digests where they were agreed on. */
+/*
+ * Reading from a connection: PDUs, with their digests where they were agreed on.
+ * What comes is read ahead, so that many small PDUs are one system call.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -25,33 +28,66 @@ static bool wait_readable(struct conn *conn)
     }
 }
 
+/* As recv(2) of at least a byte. False: the end. */
+static bool receive(struct conn *conn, void *buf, uint32_t bytes, int flags, uint32_t *received)
+{
+    ssize_t n;
+
+    do {
+        if (conn->deadline_us && !wait_readable(conn))
+            return false;
+        n = recv(conn->fd, buf, bytes, conn->deadline_us ? 0 : flags);
+    } while (n < 0 && errno == EINTR);
+    *received = n > 0 ? (uint32_t)n : 0;
+    return n > 0;
+}
+
+/* At least a byte is ahead then. */
+static bool fill(struct conn *conn)
+{
+    if (conn->ahead_at < conn->ahead_end)
+        return true;
+    conn->ahead_at = 0;
+    return receive(conn, conn->ahead, sizeof conn->ahead, 0, &conn->ahead_end);
+}
+
+/* How many of so many bytes are ahead. */
+static uint32_t count_ahead(const struct conn *conn, uint32_t bytes)
+{
+    uint32_t n = conn->ahead_end - conn->ahead_at;
+
+    return n < bytes ? n : bytes;
+}
+
+/* Little is read together with what follows it, much goes straight to its place. */
 static bool read_bytes(struct conn *conn, void *buf, uint32_t bytes)
 {
     while (bytes) {
-        ssize_t n;
+        uint32_t n = count_ahead(conn, bytes);
 
-        if (conn->deadline_us && !wait_readable(conn))
+        if (n > 0) {
+            memcpy(buf, conn->ahead + conn->ahead_at, n);
+            conn->ahead_at += n;
+        } else if (bytes < sizeof conn->ahead ? !fill(conn)
+                                              : !receive(conn, buf, bytes, MSG_WAITALL, &n)) {
             return false;
-        n = recv(conn->fd, buf, bytes, conn->deadline_us ? 0 : MSG_WAITALL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
+        }
         buf = (uint8_t *)buf + n;
-        bytes -= (uint32_t)n;
+        bytes -= n;
     }
     return true;
 }
 
-/* Reads it over and over into a buffer that nobody looks at. */
 static bool skip_bytes(struct conn *conn, uint32_t bytes, uint32_t *crc)
 {
     while (bytes) {
-        uint32_t n = bytes < sizeof conn->scratch ? bytes : (uint32_t)sizeof conn->scratch;
+        uint32_t n;
 
-        if (!read_bytes(conn, conn->scratch, n))
+        if (!fill(conn))
             return false;
-        *crc = pdu_crc(*crc, conn->scratch, n);
+        n = count_ahead(conn, bytes);
+        *crc = pdu_crc(*crc, conn->ahead + conn->ahead_at, n);
+        conn->ahead_at += n;
         bytes -= n;
     }
     return true;

@@ -9,6 +9,7 @@
 
 #define QUEUED_BYTES_MAX (8u << 20) /* then nothing more is read */
 #define PIECES 5                    /* of a PDU */
+#define BATCH 12                    /* PDUs in a system call */
 
 /* ---- one PDU after another ---- */
 
@@ -104,32 +105,77 @@ static int pieces_left(struct response *r, struct iovec out[PIECES])
     return count;
 }
 
-/* 0: the response has left. -EAGAIN, with MSG_DONTWAIT: the rest later. Else the connection is no
- * good. */
-static int push(const struct sender *s, struct response *r, int flags)
+static uint32_t bytes_left(const struct response *r)
 {
-    for (;;) {
-        struct iovec pieces[PIECES];
-        struct msghdr message = {.msg_iov = pieces};
-        ssize_t n;
+    uint32_t digests = (r->header_digest ? PDU_DIGEST_BYTES : 0) +
+                       (r->data_digest && r->chunk_bytes > 0 ? PDU_DIGEST_BYTES : 0);
 
-        message.msg_iovlen = (size_t)pieces_left(r, pieces);
-        if (message.msg_iovlen == 0) {
+    return PDU_BHS_BYTES + r->chunk_bytes + pdu_padding(r->chunk_bytes) + digests - r->sent;
+}
+
+static bool is_last_pdu(const struct response *r)
+{
+    return r->chunk_offset + r->chunk_bytes == r->bytes;
+}
+
+/* ---- several responses at once ---- */
+
+struct batch {
+    unsigned count, sent;
+    struct response *responses[BATCH];
+};
+
+/* As much as belongs together: nothing behind a PDU that has another one to follow. */
+static int gather(const struct batch *b, struct iovec out[BATCH * PIECES])
+{
+    int count = 0;
+
+    for (unsigned i = b->sent; i < b->count; i++) {
+        count += pieces_left(b->responses[i], out + count);
+        if (!is_last_pdu(b->responses[i]))
+            break;
+    }
+    return count;
+}
+
+static void advance(struct sender *s, struct batch *b, size_t bytes)
+{
+    while (bytes) {
+        struct response *r = b->responses[b->sent];
+        size_t left = bytes_left(r);
+
+        if (bytes < left) {
+            r->sent += (uint32_t)bytes;
+            return;
+        }
+        bytes -= left;
+        if (is_last_pdu(r)) {
+            b->sent++;
+        } else {
             r->chunk_offset += r->chunk_bytes;
-            if (r->chunk_offset == r->bytes)
-                return 0;
             r->sent = 0;
             make_data_in(s, r);
             put_digests(r);
-            continue;
         }
-        n = sendmsg(s->fd, &message, MSG_NOSIGNAL | flags);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-        r->sent += (uint32_t)n;
     }
+}
+
+/* 0: all has left. -EAGAIN, with MSG_DONTWAIT: the rest later. Else the connection is no good. */
+static int push(struct sender *s, struct batch *b, int flags)
+{
+    while (b->sent < b->count) {
+        struct iovec pieces[BATCH * PIECES];
+        struct msghdr message = {.msg_iov = pieces};
+        ssize_t n;
+
+        message.msg_iovlen = (size_t)gather(b, pieces);
+        n = sendmsg(s->fd, &message, MSG_NOSIGNAL | flags);
+        if (n >= 0)
+            advance(s, b, (size_t)n);
+        else if (errno != EINTR)
+            return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    }
+    return 0;
 }
 
 /* ---- the queue ---- */
@@ -141,47 +187,77 @@ static void die(struct sender *s)
     pthread_cond_broadcast(&s->room);
 }
 
+static void take_batch(const struct sender *s, struct batch *b)
+{
+    struct response *r;
+
+    b->count = b->sent = 0;
+    TAILQ_FOREACH(r, &s->queue, link)
+    {
+        if (b->count == BATCH)
+            break;
+        b->responses[b->count++] = r;
+    }
+}
+
+static void forget_sent(struct sender *s, const struct batch *b)
+{
+    for (unsigned i = 0; i < b->sent; i++) {
+        TAILQ_REMOVE(&s->queue, b->responses[i], link);
+        s->queued_bytes -= PDU_BHS_BYTES + b->responses[i]->bytes;
+    }
+    pthread_cond_broadcast(&s->room);
+}
+
+/* Sends what is in the queue, until it is empty or the socket full. With the
+ * lock, which it gives back: once the last response is done, the sender may be
+ * gone. While any is in the queue it is not. */
+static void send_queue(struct sender *s, int flags)
+{
+    struct batch b;
+    bool more;
+
+    do {
+        int error = 0;
+        bool dead = s->dead;
+
+        take_batch(s, &b);
+        pthread_mutex_unlock(&s->lock);
+        if (!dead)
+            error = push(s, &b, flags);
+        pthread_mutex_lock(&s->lock);
+        if (error && error != -EAGAIN)
+            die(s);
+        if (s->dead && error != -EAGAIN)
+            b.sent = b.count; /* dropped */
+        forget_sent(s, &b);
+        s->blocked = error == -EAGAIN;
+        s->sending = !TAILQ_EMPTY(&s->queue);
+        more = s->sending && !s->blocked;
+        if (s->blocked)
+            pthread_cond_signal(&s->queued);
+        pthread_mutex_unlock(&s->lock);
+        for (unsigned i = 0; i < b.sent; i++)
+            b.responses[i]->done(b.responses[i]);
+        if (more)
+            pthread_mutex_lock(&s->lock);
+    } while (more);
+}
+
 void sender_send(struct sender *s, struct response *r)
 {
-    int error = -EAGAIN;
+    bool sending;
 
     pthread_mutex_lock(&s->lock);
     prepare(s, r);
-    if (s->dead)
-        error = -EPIPE;
-    else if (TAILQ_EMPTY(&s->queue))
-        error = push(s, r, MSG_DONTWAIT);
-    if (error == -EAGAIN) {
-        TAILQ_INSERT_TAIL(&s->queue, r, link);
-        s->queued_bytes += PDU_BHS_BYTES + r->bytes;
-        pthread_cond_signal(&s->queued);
-    } else if (error) {
-        die(s);
-    }
-    pthread_mutex_unlock(&s->lock);
-    if (error != -EAGAIN)
-        r->done(r);
-}
-
-/* Sends the head of the queue, which stays there meanwhile so that nobody overtakes it. */
-static void send_head(struct sender *s)
-{
-    struct response *r = TAILQ_FIRST(&s->queue);
-    bool dead = s->dead;
-    int error = 0;
-
-    pthread_mutex_unlock(&s->lock);
-    if (!dead)
-        error = push(s, r, 0);
-    pthread_mutex_lock(&s->lock);
-    TAILQ_REMOVE(&s->queue, r, link);
-    s->queued_bytes -= PDU_BHS_BYTES + r->bytes;
-    if (error)
-        die(s);
-    pthread_cond_broadcast(&s->room);
-    pthread_mutex_unlock(&s->lock);
-    r->done(r);
-    pthread_mutex_lock(&s->lock);
+    TAILQ_INSERT_TAIL(&s->queue, r, link);
+    s->queued_bytes += PDU_BHS_BYTES + r->bytes;
+    sending = s->sending;
+    s->sending = true;
+    if (sending)
+        pthread_mutex_unlock(&s->lock);
+    else
+        send_queue(s, MSG_DONTWAIT);
 }
 
 static void *writer_thread(void *arg)
@@ -189,11 +265,13 @@ static void *writer_thread(void *arg)
     struct sender *s = arg;
 
     pthread_mutex_lock(&s->lock);
-    while (!s->ending || !TAILQ_EMPTY(&s->queue)) {
-        if (TAILQ_EMPTY(&s->queue))
+    while (!s->ending || s->blocked) {
+        if (s->blocked) {
+            send_queue(s, 0);
+            pthread_mutex_lock(&s->lock);
+        } else {
             pthread_cond_wait(&s->queued, &s->lock);
-        else
-            send_head(s);
+        }
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;

@@ -2,9 +2,10 @@
 /*
  * What leaves a connection: responses, in one order, numbered.
  *
- * Whoever has a response tries to send it himself, without waiting; what the
- * socket does not take is left to the connection's writer thread. So a peer
- * that reads nothing makes nobody wait but its own reader.
+ * Whoever has a response while nobody is sending sends it himself, and what
+ * the others leave in the queue meanwhile, without waiting; what the socket
+ * does not take is left to the connection's writer thread. So a peer that reads
+ * nothing makes nobody wait but its own reader.
  */
 #ifndef TARGET_SENDER_H
 #define TARGET_SENDER_H
@@ -39,7 +40,9 @@ struct sender {
     pthread_mutex_t lock;       /* guards everything that follows */
     pthread_cond_t queued;      /* the writer's: something to do */
     pthread_cond_t room;        /* the reader's: less is queued, or it is dead */
-    struct response_list queue; /* the first may be on its way */
+    struct response_list queue; /* the first ones may be on their way */
+    bool sending;               /* somebody is; he alone takes away from the queue */
+    bool blocked;               /* it is the writer */
     uint64_t queued_bytes;
     uint32_t stat_sn, exp_cmd_sn, window;
     uint32_t commands;                        /* numbered ones that are not yet answered */
