@@ -86,6 +86,7 @@ static const struct command commands[] = {
     {0x5F, 0x04, spc_persistent_reserve_out, COMMAND_PLAIN, {0x1F, 0xFF, 0, 0, BYTES_4}},
     {0x5F, 0x05, spc_persistent_reserve_out, COMMAND_PLAIN, {0x1F, 0xFF, 0, 0, BYTES_4}},
     {0x5F, 0x06, spc_persistent_reserve_out, COMMAND_PLAIN, {0x1F, 0xFF, 0, 0, BYTES_4}},
+    {0x5F, 0x07, spc_persistent_reserve_out, COMMAND_PLAIN, {0x1F, 0xFF, 0, 0, BYTES_4}},
     {0x88, NO_ACTION, sbc_read, READS, {DPO_FUA, BYTES_8, BYTES_4, GROUP}},
     {0x89, NO_ACTION, sbc_compare_and_write, WRITES, {DPO_FUA, BYTES_8, 0, 0, 0, 0xFF, GROUP}},
     {0x8A, NO_ACTION, sbc_write, WRITES, {DPO_FUA, BYTES_8, BYTES_4, GROUP}},

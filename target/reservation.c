@@ -114,24 +114,67 @@ static enum reservation_result invalid(struct sense *sense, struct sense why)
     return RESERVATION_INVALID;
 }
 
+/* A new registration, or another key for an old one. */
+static bool set_key(struct reservations *r, const struct port *port, uint64_t key)
+{
+    const struct registration *old = reservation_find(r, port);
+    unsigned i = old ? (unsigned)(old - r->registrations) : r->count;
+
+    if (i == REGISTRATIONS_MAX)
+        return false;
+    r->registrations[i] = (struct registration){key, *port};
+    r->count += !old;
+    return true;
+}
+
+/* SPEC_I_PT: whoever is registered already stays as he is. */
+static bool register_others(struct reservations *r, const struct reservation_request *q)
+{
+    bool ok = true;
+
+    for (unsigned i = 0; ok && i < q->port_count; i++)
+        ok = reservation_find(r, &q->ports[i]) || set_key(r, &q->ports[i], q->action_key);
+    return ok;
+}
+
 /* 5.13.7: REGISTER, and REGISTER AND IGNORE EXISTING KEY */
 static enum reservation_result do_register(struct reservations *r, const struct port *port,
                                            const struct reservation_request *q, struct sense *sense)
 {
     const struct registration *old = reservation_find(r, port);
-    unsigned i = old ? (unsigned)(old - r->registrations) : r->count;
 
     if (q->action == ACTION_REGISTER && q->key != (old ? old->key : 0))
         return RESERVATION_CONFLICT;
+    if (q->names_ports && (old || q->action_key == 0))
+        return invalid(sense, SENSE_INVALID_FIELD_IN_LIST);
     if (q->action_key == 0) {
         if (old)
-            unregister_at(r, i);
-    } else if (i == REGISTRATIONS_MAX) {
+            unregister_at(r, (unsigned)(old - r->registrations));
+    } else if (!set_key(r, port, q->action_key) || !register_others(r, q)) {
         return invalid(sense, SENSE_NO_REGISTRATIONS_LEFT);
-    } else {
-        r->registrations[i] = (struct registration){q->action_key, *port};
-        r->count += !old;
     }
+    r->persist = q->persist;
+    r->generation++;
+    return RESERVATION_DONE;
+}
+
+/* 5.13.8: the reservation, as it is, becomes another's. */
+static enum reservation_result do_move(struct reservations *r, const struct port *port,
+                                       const struct reservation_request *q, struct sense *sense)
+{
+    const struct port *to = &q->ports[0];
+
+    if (r->type == RESERVATION_NONE)
+        return invalid(sense, SENSE_INVALID_FIELD_IN_CDB);
+    if (reservation_is_all_registrants(r->type) || !reservation_is_holder(r, port))
+        return RESERVATION_CONFLICT;
+    if (q->action_key == 0 || port_equal(port, to))
+        return invalid(sense, SENSE_INVALID_FIELD_IN_LIST);
+    if (!set_key(r, to, q->action_key))
+        return invalid(sense, SENSE_NO_REGISTRATIONS_LEFT);
+    r->holder = *to;
+    if (q->unregister)
+        unregister_at(r, (unsigned)(reservation_find(r, port) - r->registrations));
     r->persist = q->persist;
     r->generation++;
     return RESERVATION_DONE;
@@ -206,6 +249,8 @@ enum reservation_result reservation_perform(struct reservations *r, const struct
         return do_release(r, port, q, sense);
     case ACTION_CLEAR:
         return do_clear(r);
+    case ACTION_REGISTER_AND_MOVE:
+        return do_move(r, port, q, sense);
     default:
         return do_preempt(r, port, q, sense);
     }

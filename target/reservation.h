@@ -69,13 +69,18 @@ enum reservation_action { /* SPC-4, table 224 */
                           ACTION_PREEMPT = 4,
                           ACTION_PREEMPT_AND_ABORT = 5,
                           ACTION_REGISTER_AND_IGNORE = 6,
+                          ACTION_REGISTER_AND_MOVE = 7,
 };
 
 struct reservation_request {
     enum reservation_action action;
     enum reservation_type type;
     uint64_t key, action_key;
-    bool persist; /* APTPL */
+    bool persist;    /* APTPL */
+    bool unregister; /* UNREG: of REGISTER AND MOVE */
+    bool names_ports; /* SPEC_I_PT: of REGISTER */
+    unsigned port_count;
+    struct port ports[REGISTRATIONS_MAX]; /* that REGISTER registers, too, or the one to move to */
 };
 
 enum reservation_result { RESERVATION_DONE, RESERVATION_CONFLICT, RESERVATION_INVALID };

@@ -4,17 +4,18 @@
  * RESERVE IN and OUT of SPC-4, 6.15 and 6.16. The rules are in reservation.c.
  * They run in the reader: so a session's commands meet them in their order.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "commands.h"
 #include "conn.h"
 #include "task.h"
+#include "transport_id.h"
 #include "unit.h"
 
 #define LU_SCOPE 0
 #define PARAMETER_LIST_BYTES 24
+#define TARGET_PORT 1 /* RELATIVE TARGET PORT IDENTIFIER */
 
 /* ---- RESERVE (6), RELEASE (6) ---- */
 
@@ -68,29 +69,13 @@ static uint32_t put_reservation(const struct reservations *r, uint8_t *out)
 
 static uint32_t put_capabilities(const struct reservations *r, uint8_t *out)
 {
-    enum { ATP_C = 0x04, PTPL_C = 0x01, TMV = 0x80, PTPL_A = 0x01 };
+    enum { SIP_C = 0x08, ATP_C = 0x04, PTPL_C = 0x01, TMV = 0x80, PTPL_A = 0x01 };
 
     wire_put16(out, 8);
-    out[2] = ATP_C | PTPL_C;
+    out[2] = SIP_C | ATP_C | PTPL_C;
     out[3] = (uint8_t)(TMV | (r->persist ? PTPL_A : 0));
     wire_put16(out + 4, 0xEA01); /* all six types */
     return 8;
-}
-
-/* SPC-4, 7.6.4.6: format 01b, with the ISID */
-static uint32_t put_transport_id(const struct port *port, uint8_t *out)
-{
-    int n = snprintf((char *)out + 4, NAME_BYTES + 24, "%s,i,0x%02x%02x%02x%02x%02x%02x",
-                     port->name, port->isid[0], port->isid[1], port->isid[2], port->isid[3],
-                     port->isid[4], port->isid[5]);
-    uint32_t bytes = (uint32_t)n + 1;
-
-    bytes += pdu_padding(bytes);
-    if (bytes < 20)
-        bytes = 20;
-    out[0] = 0x40 | 0x05;
-    wire_put16(out + 2, (uint16_t)bytes);
-    return 4 + bytes;
 }
 
 static uint32_t put_full_status(const struct reservations *r, uint8_t *out)
@@ -101,7 +86,7 @@ static uint32_t put_full_status(const struct reservations *r, uint8_t *out)
     for (unsigned i = 0; i < r->count; i++) {
         const struct registration *g = &r->registrations[i];
         uint8_t *d = out + n;
-        uint32_t bytes = put_transport_id(&g->port, d + 24);
+        uint32_t bytes = transport_id_put(&g->port, d + 24);
 
         wire_put64(d, g->key);
         d[12] = ALL_TG_PT;
@@ -141,7 +126,7 @@ void spc_persistent_reserve_in(struct task *task)
 {
     struct unit *unit = task->lun->unit;
     uint32_t allocated = wire_get16(task->cdb + 7), n;
-    uint8_t *out = task_answer_room(task, 8 + REGISTRATIONS_MAX * (24 + 4 + NAME_BYTES + 24));
+    uint8_t *out = task_answer_room(task, 8 + REGISTRATIONS_MAX * (24 + TRANSPORT_ID_BYTES_MAX));
     bool conflict;
 
     if (!out)
@@ -158,27 +143,100 @@ void spc_persistent_reserve_in(struct task *task)
 
 /* ---- PERSISTENT RESERVE OUT ---- */
 
-/* What it is, or what is wrong with it. */
-static struct sense parse(const struct task *task, struct reservation_request *q)
+/* The ports of a device that have a session now. False: too many. */
+static bool add_ports_of(const struct unit *unit, const char *name, struct reservation_request *q)
+{
+    const struct itl_nexus *nexus;
+
+    TAILQ_FOREACH(nexus, &unit->nexuses, link)
+    {
+        if (strcmp(nexus->port.name, name) != 0)
+            continue;
+        if (q->port_count == REGISTRATIONS_MAX)
+            return false;
+        q->ports[q->port_count++] = nexus->port;
+    }
+    return true;
+}
+
+/* TransportIDs one behind the other. */
+static struct sense parse_ports(const struct unit *unit, const uint8_t *in, uint32_t bytes,
+                                struct reservation_request *q)
+{
+    struct port port;
+    bool all_ports;
+    uint32_t n;
+
+    for (; bytes > 0; in += n, bytes -= n) {
+        n = transport_id_get(in, bytes, &port, &all_ports);
+        if (n == 0)
+            return SENSE_INVALID_FIELD_IN_LIST;
+        if (all_ports ? !add_ports_of(unit, port.name, q) : q->port_count == REGISTRATIONS_MAX)
+            return SENSE_NO_REGISTRATIONS_LEFT;
+        if (!all_ports)
+            q->ports[q->port_count++] = port;
+    }
+    return SENSE_NONE;
+}
+
+/* 6.16.3: behind the length there are as many bytes as it says. */
+static struct sense parse_basic(const struct task *task, uint32_t bytes,
+                                struct reservation_request *q)
 {
     enum { SPEC_I_PT = 0x08, APTPL = 0x01 };
     const uint8_t *list = task->out;
-    uint8_t type = task->cdb[2] & 0x0F;
-    bool registers;
+    bool registers = q->action == ACTION_REGISTER || q->action == ACTION_REGISTER_AND_IGNORE;
+    uint32_t behind = PARAMETER_LIST_BYTES + 4;
 
+    q->persist = registers && list[20] & APTPL;
+    q->names_ports = list[20] & SPEC_I_PT;
+    if (!q->names_ports)
+        return bytes == PARAMETER_LIST_BYTES ? SENSE_NONE : SENSE_PARAMETER_LIST_LENGTH;
+    if (q->action != ACTION_REGISTER)
+        return SENSE_INVALID_FIELD_IN_LIST;
+    if (bytes < behind || wire_get32(list + PARAMETER_LIST_BYTES) != bytes - behind)
+        return SENSE_PARAMETER_LIST_LENGTH;
+    return parse_ports(task->lun->unit, list + behind, bytes - behind, q);
+}
+
+/* 6.16.4: one TransportID, of a port; the target port is the only one. */
+static struct sense parse_move(const struct task *task, uint32_t bytes,
+                               struct reservation_request *q)
+{
+    enum { UNREG = 0x02, APTPL = 0x01 };
+    const uint8_t *list = task->out;
+    uint32_t n = bytes - PARAMETER_LIST_BYTES;
+    bool all_ports;
+
+    if (wire_get32(list + 20) != n)
+        return SENSE_PARAMETER_LIST_LENGTH;
+    q->unregister = list[17] & UNREG;
+    q->persist = list[17] & APTPL;
+    if (wire_get16(list + 18) != TARGET_PORT ||
+        transport_id_get(list + PARAMETER_LIST_BYTES, n, &q->ports[0], &all_ports) != n || all_ports)
+        return SENSE_INVALID_FIELD_IN_LIST;
+    return SENSE_NONE;
+}
+
+/* What it is, or what is wrong with it. With the unit's lock held. */
+static struct sense parse(const struct task *task, struct reservation_request *q)
+{
+    uint32_t bytes = wire_get32(task->cdb + 5);
+    uint8_t type = task->cdb[2] & 0x0F;
+
+    memset(q, 0, sizeof *q);
     q->action = task->cdb[1] & 0x1F;
-    registers = q->action == ACTION_REGISTER || q->action == ACTION_REGISTER_AND_IGNORE;
-    if (!registers && q->action != ACTION_CLEAR &&
+    if ((q->action == ACTION_RESERVE || q->action == ACTION_RELEASE ||
+         q->action == ACTION_PREEMPT || q->action == ACTION_PREEMPT_AND_ABORT) &&
         (task->cdb[2] >> 4 != LU_SCOPE || !reservation_is_type(type)))
         return SENSE_INVALID_FIELD_IN_CDB;
-    if (wire_get32(task->cdb + 5) != PARAMETER_LIST_BYTES || !task->writes ||
-        task->expected < PARAMETER_LIST_BYTES)
+    if (bytes < PARAMETER_LIST_BYTES || !task->writes || task->expected < bytes)
         return SENSE_PARAMETER_LIST_LENGTH;
     q->type = type;
-    q->key = wire_get64(list);
-    q->action_key = wire_get64(list + 8);
-    q->persist = registers && list[20] & APTPL;
-    return list[20] & SPEC_I_PT ? SENSE_INVALID_FIELD_IN_LIST : SENSE_NONE;
+    q->key = wire_get64(task->out);
+    q->action_key = wire_get64(task->out + 8);
+    return q->action == ACTION_REGISTER_AND_MOVE ? parse_move(task, bytes, q)
+                                                 : parse_basic(task, bytes, q);
 }
 
 /* SPC-4, 5.13: who hears of it with his next command. */
@@ -255,29 +313,45 @@ static void answer(struct task *task, enum reservation_result result, struct sen
         task_answer(task, sense);
 }
 
+struct change {
+    struct reservation_request request;
+    struct reservations before, after;
+};
+
+/* With the unit's lock held. */
+static enum reservation_result change(struct task *task, struct change *c, struct sense *sense)
+{
+    struct unit *unit = task->lun->unit;
+    enum reservation_result result = RESERVATION_INVALID;
+
+    *sense = parse(task, &c->request);
+    if (sense->key)
+        return result;
+    c->before = c->after = *unit->reservations;
+    result = perform(task, &c->request, &c->after, sense);
+    if (result == RESERVATION_DONE) {
+        *unit->reservations = c->after;
+        tell_others(unit, &c->before, &c->request, task->nexus);
+    }
+    return result;
+}
+
 void spc_persistent_reserve_out(struct task *task)
 {
     struct unit *unit = task->lun->unit;
-    struct reservations *before = malloc(sizeof *before), *after = malloc(sizeof *after);
-    struct reservation_request q;
-    struct sense sense = parse(task, &q);
-    enum reservation_result result = RESERVATION_INVALID;
+    struct change *c = malloc(sizeof *c);
+    enum reservation_result result;
+    struct sense sense = SENSE_NONE;
 
-    if (!before || !after)
-        sense = SENSE_INTERNAL_FAILURE;
-    if (!sense.key) {
-        pthread_mutex_lock(&unit->lock);
-        *before = *after = *unit->reservations;
-        result = perform(task, &q, after, &sense);
-        if (result == RESERVATION_DONE) {
-            *unit->reservations = *after;
-            tell_others(unit, before, &q, task->nexus);
-        }
-        pthread_mutex_unlock(&unit->lock);
+    if (!c) {
+        task_check(task, SENSE_INTERNAL_FAILURE);
+        return;
     }
-    if (result == RESERVATION_DONE && q.action == ACTION_PREEMPT_AND_ABORT)
-        abort_preempted(unit, before, after, &task->nexus->port);
-    free(before);
-    free(after);
+    pthread_mutex_lock(&unit->lock);
+    result = change(task, c, &sense);
+    pthread_mutex_unlock(&unit->lock);
+    if (result == RESERVATION_DONE && c->request.action == ACTION_PREEMPT_AND_ABORT)
+        abort_preempted(unit, &c->before, &c->after, &task->nexus->port);
+    free(c);
     answer(task, result, sense);
 }

@@ -7,19 +7,42 @@ import unittest
 
 from initiator import *
 
-REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_AND_ABORT, REGISTER_AND_IGNORE = range(7)
+REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_AND_ABORT, REGISTER_AND_IGNORE, REGISTER_AND_MOVE = range(8)
 WRITE_EXCLUSIVE, EXCLUSIVE, WRITE_REGISTRANTS, EXCLUSIVE_REGISTRANTS, WRITE_ALL, EXCLUSIVE_ALL = 1, 3, 5, 6, 7, 8
 PREEMPTED, RELEASED, REGISTRATION_GONE = (0x06, 0x2A, 0x03), (0x06, 0x2A, 0x04), (0x06, 0x2A, 0x05)
 INVALID_LIST, INVALID_RELEASE, INVALID_CDB = (0x05, 0x26, 0x00), (0x05, 0x26, 0x04), (0x05, 0x24, 0x00)
+LIST_LENGTH, NO_ROOM = (0x05, 0x1A, 0x00), (0x05, 0x55, 0x04)
 ALICE, BOB, CAROL = 0xA11CE, 0xB0B, 0xCA401
 BLOCK = 512
 
 
-def out(c, action, key=0, new=0, kind=0, persist=False):
+def send(c, action, parameters, kind=0):
     """PERSISTENT RESERVE OUT: status, or sense."""
-    cdb = struct.pack('>BBBHIB', 0x5F, action, kind, 0, 24, 0)
-    answer = c.command(cdb, struct.pack('>QQIBxxx', key, new, 0, persist))
+    cdb = struct.pack('>BBBHIB', 0x5F, action, kind, 0, len(parameters), 0)
+    answer = c.command(cdb, parameters)
     return answer.sense if answer.status == CHECK else answer.status
+
+
+def out(c, action, key=0, new=0, kind=0, persist=False):
+    return send(c, action, struct.pack('>QQIBxxx', key, new, 0, persist), kind)
+
+
+def transport_id(name, isid=b'\x80\0\0\0\0\1'):
+    """Of an initiator port; isid None: of a device."""
+    text = f'iqn.2026-11.org.encsan:{name}'.encode() + (b',i,0x' + isid.hex().encode() if isid else b'') + b'\0'
+    text += bytes(max(20 - len(text), -len(text) % 4))
+    return struct.pack('>BxH', 0x45 if isid else 0x05, len(text)) + text
+
+
+def register_too(c, key, new, ids, action=REGISTER, persist=False, length=None):
+    """With SPEC_I_PT."""
+    ids = b''.join(ids)
+    return send(c, action, struct.pack('>QQIBxxxI', key, new, 0, 0x08 | persist, len(ids) if length is None else length)
+                + ids)
+
+
+def move(c, key, new, to, unregister=False, persist=False, port=1):
+    return send(c, REGISTER_AND_MOVE, struct.pack('>QQxBHI', key, new, unregister << 1 | persist, port, len(to)) + to)
 
 
 def read_in(c, action):
@@ -146,12 +169,81 @@ class Reservations(unittest.TestCase):
         self.assertEqual(self.alice.clear_attentions(), [PREEMPTED])
         self.assertEqual((keys(self.alice), may(self.carol)), ([], 'rw'))
 
+    # ---- for others ----
+
+    def test_capabilities(self):
+        self.assertEqual(read_in(self.alice, 2), bytes([0, 8, 0x0D, 0x80, 0xEA, 1, 0, 0]))  # SIP_C, ATP_C, PTPL_C
+        told = self.alice.command(struct.pack('>BBBBHIxx', 0xA3, 0x0C, 2, 0x5F, REGISTER_AND_MOVE, 64), expected=64)
+        self.assertEqual(told.data[1] & 7, 3)  # supported
+
+    def test_register_others(self):
+        """SPEC_I_PT: who is named is registered, whether there is such a session or not; or nobody is."""
+        everybody = [transport_id('bob'), transport_id('nobody', b'\x40\0\1\2\3\4')]
+        self.assertEqual(register_too(self.alice, 0, ALICE, everybody), GOOD)
+        self.assertEqual(keys(self.carol), [ALICE] * 3)
+        self.assertIn(everybody[1], read_in(self.carol, 3))  # READ FULL STATUS
+        self.assertEqual(out(self.bob, RESERVE, ALICE, kind=WRITE_REGISTRANTS), GOOD)
+        self.assertEqual((may(self.alice), may(self.carol)), ('rw', 'r'))
+        self.assertEqual(register_too(self.alice, ALICE, BOB, everybody), INVALID_LIST)  # is registered
+        self.assertEqual(register_too(self.carol, 1, CAROL, everybody), CONFLICT)
+        self.assertEqual(register_too(self.carol, 0, CAROL, everybody, action=REGISTER_AND_IGNORE), INVALID_LIST)
+        self.assertEqual(register_too(self.carol, 0, 0, everybody), INVALID_LIST)
+        self.assertEqual(register_too(self.carol, 0, CAROL, everybody, length=4), LIST_LENGTH)
+        for wrong in b'', transport_id('bob')[:-4], b'\x44' + transport_id('bob')[1:], transport_id('bob')[:23] + b' ' * 49:
+            self.assertEqual(register_too(self.carol, 0, CAROL, [transport_id('dave'), wrong or bytes(24)]), INVALID_LIST)
+        self.assertEqual(keys(self.carol), [ALICE] * 3)
+        self.assertEqual(register_too(self.carol, 0, CAROL, everybody), GOOD)  # who is already stays what he is
+        self.assertEqual(keys(self.carol), [ALICE] * 3 + [CAROL])
+
+    def test_register_device(self):
+        """Without an ISID: all its ports that are there."""
+        with session(self.target, 'iqn.2026-11.org.encsan:bob', b'\x80\0\0\0\0\2') as second:
+            self.assertEqual(register_too(self.alice, 0, ALICE, [transport_id('bob', None)]), GOOD)
+            self.assertEqual(out(self.alice, RESERVE, ALICE, kind=EXCLUSIVE_REGISTRANTS), GOOD)
+            self.assertEqual((may(self.bob), may(second), may(self.carol)), ('rw', 'rw', ''))
+
+    def test_register_too_many(self):
+        self.assertEqual(register_too(self.alice, 0, ALICE, [transport_id(f'n{n}') for n in range(64)]), NO_ROOM)
+        self.assertEqual(keys(self.alice), [])
+        self.assertEqual(register_too(self.alice, 0, ALICE, [transport_id(f'n{n}') for n in range(63)]), GOOD)
+        self.assertEqual(len(keys(self.alice)), 64)
+
+    def test_move(self):
+        """The reservation becomes another's, who need not have been registered."""
+        self.assertEqual(out(self.alice, REGISTER, 0, ALICE), GOOD)
+        self.assertEqual(move(self.carol, CAROL, BOB, transport_id('bob')), CONFLICT)  # not registered
+        self.assertEqual(move(self.alice, ALICE, BOB, transport_id('bob')), INVALID_CDB)  # nothing is reserved
+        self.assertEqual(out(self.alice, RESERVE, ALICE, kind=EXCLUSIVE), GOOD)
+        generation = struct.unpack('>I', read_in(self.alice, 0)[:4])[0]
+        for to, port in ((transport_id('alice'), 1), (transport_id('bob', None), 1), (transport_id('bob'), 2),
+                         (transport_id('bob') + bytes(24), 1)):
+            self.assertEqual(move(self.alice, ALICE, BOB, to, port=port), INVALID_LIST)
+        self.assertEqual(move(self.alice, ALICE, 0, transport_id('bob')), INVALID_LIST)
+        self.assertEqual(move(self.alice, BOB, BOB, transport_id('bob')), CONFLICT)
+        self.assertEqual(move(self.alice, ALICE, BOB, transport_id('bob')), GOOD)
+        self.assertEqual((keys(self.carol), held(self.carol)), ([ALICE, BOB], (BOB, EXCLUSIVE)))
+        self.assertEqual(struct.unpack('>I', read_in(self.alice, 0)[:4])[0], generation + 1)
+        self.assertEqual((may(self.alice), may(self.bob)), ('', 'rw'))
+        self.assertEqual(move(self.alice, ALICE, CAROL, transport_id('carol')), CONFLICT)  # not the holder any more
+        self.assertEqual(move(self.bob, BOB, ALICE + 1, transport_id('alice'), unregister=True), GOOD)
+        self.assertEqual((keys(self.carol), held(self.carol)), ([ALICE + 1], (ALICE + 1, EXCLUSIVE)))
+        self.assertEqual(out(self.alice, RELEASE, ALICE + 1, kind=EXCLUSIVE), GOOD)
+        self.assertEqual(out(self.alice, RESERVE, ALICE + 1, kind=EXCLUSIVE_ALL), GOOD)
+        self.assertEqual(move(self.alice, ALICE + 1, BOB, transport_id('bob')), CONFLICT)  # it is everybody's
+
+    def test_move_kept(self):
+        self.assertEqual(out(self.alice, REGISTER, 0, ALICE), GOOD)
+        self.assertEqual(out(self.alice, RESERVE, ALICE, kind=WRITE_EXCLUSIVE), GOOD)
+        self.assertEqual(move(self.alice, ALICE, BOB, transport_id('bob'), persist=True), GOOD)
+        self.restart()
+        self.assertEqual((keys(self.carol), held(self.carol)), ([ALICE, BOB], (BOB, WRITE_EXCLUSIVE)))
+
     def test_many(self):
         """No more than there is room for."""
         for n in range(64):
             with session(self.target, f'iqn.2026-11.org.encsan:n{n}') as c:
                 self.assertEqual(out(c, REGISTER, 0, 1000 + n), GOOD)
-        self.assertEqual(out(self.alice, REGISTER, 0, ALICE), (0x05, 0x55, 0x04))
+        self.assertEqual(out(self.alice, REGISTER, 0, ALICE), NO_ROOM)
         self.assertEqual(len(keys(self.alice)), 64)
 
     # ---- over restarts ----
