@@ -7,7 +7,12 @@
 #include <stdlib.h>
 
 #define PAGE_BYTES 4096
-#define KEPT_MAX 128
+#define LITTLE_PAGES_MAX 17
+#define KEPT_BYTES_MAX (32u << 20)
+
+struct kept { /* in a buffer that nobody has */
+    struct kept *next;
+};
 
 struct memory {
     size_t usual;
@@ -15,8 +20,8 @@ struct memory {
     pthread_mutex_t lock; /* guards everything that follows */
     size_t limit;
     size_t held; /* by all sessions */
-    uint8_t *kept[KEPT_MAX];
-    unsigned kept_count;
+    size_t kept_bytes;
+    struct kept *kept[1 + LITTLE_PAGES_MAX]; /* of the usual size; of so many pages */
 };
 
 struct memory *memory_new(size_t limit, size_t usual)
@@ -35,8 +40,14 @@ void memory_free(struct memory *m)
 {
     if (!m)
         return;
-    while (m->kept_count > 0)
-        free(m->kept[--m->kept_count]);
+    for (unsigned i = 0; i <= LITTLE_PAGES_MAX; i++) {
+        while (m->kept[i]) {
+            struct kept *kept = m->kept[i];
+
+            m->kept[i] = kept->next;
+            free(kept);
+        }
+    }
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
@@ -67,6 +78,38 @@ static bool account(struct memory *m, struct memory_share *share, size_t bytes)
     return true;
 }
 
+/* NULL: such buffers are not kept. */
+static struct kept **list_of(struct memory *m, size_t bytes)
+{
+    if (bytes == m->usual)
+        return &m->kept[0];
+    return bytes <= LITTLE_PAGES_MAX * PAGE_BYTES ? &m->kept[bytes / PAGE_BYTES] : NULL;
+}
+
+/* The one whose memory is warm. */
+static uint8_t *take_kept(struct memory *m, size_t bytes)
+{
+    struct kept **list = list_of(m, bytes), *kept = list ? *list : NULL;
+
+    if (kept) {
+        *list = kept->next;
+        m->kept_bytes -= bytes;
+    }
+    return (uint8_t *)kept;
+}
+
+static bool keep(struct memory *m, uint8_t *buffer, size_t bytes)
+{
+    struct kept **list = list_of(m, bytes), *kept = (struct kept *)buffer;
+
+    if (!buffer || !list || m->kept_bytes + bytes > KEPT_BYTES_MAX)
+        return false;
+    kept->next = *list;
+    *list = kept;
+    m->kept_bytes += bytes;
+    return true;
+}
+
 uint8_t *memory_take(struct memory *m, struct memory_share *share, size_t bytes)
 {
     uint8_t *buffer = NULL;
@@ -74,8 +117,8 @@ uint8_t *memory_take(struct memory *m, struct memory_share *share, size_t bytes)
 
     pthread_mutex_lock(&m->lock);
     ok = account(m, share, bytes);
-    if (ok && bytes == m->usual && m->kept_count > 0)
-        buffer = m->kept[--m->kept_count]; /* the one whose memory is warm */
+    if (ok)
+        buffer = take_kept(m, bytes);
     pthread_mutex_unlock(&m->lock);
     if (!ok || buffer)
         return buffer;
@@ -90,10 +133,8 @@ void memory_give(struct memory *m, struct memory_share *share, uint8_t *buffer, 
     pthread_mutex_lock(&m->lock);
     m->held -= bytes;
     share->bytes -= bytes;
-    if (buffer && bytes == m->usual && m->kept_count < KEPT_MAX) {
-        m->kept[m->kept_count++] = buffer;
+    if (keep(m, buffer, bytes))
         buffer = NULL;
-    }
     pthread_mutex_unlock(&m->lock);
     free(buffer);
 }

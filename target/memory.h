@@ -7,7 +7,8 @@
  * hold on to what they have (they ask for data and do not read it), there is
  * something left for the next.
  *
- * Buffers of the usual size are kept for the next one who needs such a buffer.
+ * Buffers of the usual size and little ones are kept, up to a limit, for the
+ * next one who needs such a buffer.
  */
 #ifndef TARGET_MEMORY_H
 #define TARGET_MEMORY_H
