@@ -167,6 +167,9 @@ static void command_done(struct iscsi_context *iscsi, int status, void *data, vo
         return;
     }
     landed(t);
+    t->slot.scsi_status = (uint8_t)status;
+    t->slot.missing =
+        t->task.residual_status == SCSI_RESIDUAL_UNDERFLOW ? (uint32_t)t->task.residual : 0;
     switch (status) {
     case SCSI_STATUS_GOOD:
         complete(t, SLOT_GOOD);
@@ -190,6 +193,8 @@ static int send_command(struct session *s, struct transmission *t)
     memcpy(t->task.cdb, slot->cdb, slot->cdb_bytes);
     t->task.cdb_size = slot->cdb_bytes;
     t->task.xfer_dir = slot->out ? SCSI_XFER_WRITE : SCSI_XFER_READ;
+    if (slot->bytes == 0)
+        t->task.xfer_dir = SCSI_XFER_NONE;
     t->task.expxferlen = (int)slot->bytes;
     t->iov = (struct scsi_iovec){.iov_base = slot->data, .iov_len = slot->bytes};
     if (slot->out) {
@@ -538,6 +543,9 @@ static int prepare(struct session *s, const struct session_login *login)
     iscsi_set_session_type(s->iscsi, ISCSI_SESSION_NORMAL);
     iscsi_set_header_digest(s->iscsi, ISCSI_HEADER_DIGEST_NONE);
     iscsi_set_targetname(s->iscsi, s->target);
+    if (login->user &&
+        iscsi_set_initiator_username_pwd(s->iscsi, login->user, login->password) != 0)
+        return -1;
     iscsi_set_tcp_keepidle(s->iscsi, KEEPALIVE_IDLE_S);
     iscsi_set_tcp_keepintvl(s->iscsi, KEEPALIVE_INTERVAL_S);
     iscsi_set_tcp_keepcnt(s->iscsi, KEEPALIVE_COUNT);

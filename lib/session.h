@@ -30,11 +30,13 @@ struct slot {
     bool out;       /* data goes to the target */
     bool urgent;    /* it leaves before those that are not */
     uint32_t bytes; /* of data, either way */
-    uint8_t *data;  /* WIRE_PDU_DATA_MAX bytes */
+    uint8_t *data;  /* WIRE_PDU_DATA_MAX bytes of the slot's own, or whatever it is pointed to */
 
     enum slot_status status;
     uint8_t sense_key;
     uint16_t ascq; /* ASC << 8 | ASCQ */
+    uint8_t scsi_status;
+    uint32_t missing; /* bytes of data in that the target says it did not send */
 
     /* Called by the session's thread when the command has ended; must not wait. */
     void (*complete)(struct slot *slot);
@@ -55,6 +57,7 @@ struct session_login {
     const char *target; /* the IQN */
     int lun;
     const char *initiator_name;
+    const char *user, *password; /* for CHAP; NULL: without */
     uint32_t isid;   /* 24 bits that all sessions of that name have */
     unsigned number; /* of this one among them: with the same number again it replaces
                         the earlier session at the target (RFC 7143, 6.3.5) */
