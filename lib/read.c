@@ -210,7 +210,7 @@ void read_pump(struct encsan *v)
     readahead_pump(v);
 }
 
-/* 0; -EIO that the target says under seal; -EAGAIN: nothing usable came. */
+/* 0; -EIO that the target says under seal; -EBUSY: its disk is away; -EAGAIN: nothing usable came. */
 static int open_piece(struct read_piece *p)
 {
     struct wire_read header;
@@ -225,6 +225,8 @@ static int open_piece(struct read_piece *p)
         return -EAGAIN;
     if (sa_open_answer(p->sa, p->slot->cdb, p->slot->data, p->slot->bytes, out, pieces) != 0)
         return -EBADMSG;
+    if (header.status != 0 && header.sense_key == WIRE_SENSE_NOT_READY)
+        return -EBUSY;
     return header.status == 0 ? 0 : -EIO;
 }
 
@@ -234,13 +236,13 @@ static int judge(struct encsan *v, struct read_piece *p, int error)
         v->stats.security_errors++;
         volume_log(v, "security: an answer to a read did not authenticate and was dropped");
     }
-    if (v->error || v->ending || (error != -EBADMSG && error != -EAGAIN))
+    if (v->error || v->ending || (error != -EBADMSG && error != -EAGAIN && error != -EBUSY))
         return error ? -EIO : 0;
     if (p->slot->status == SLOT_LOST) {
         TAILQ_INSERT_TAIL(&v->reads_lost, p, resend);
         return -EAGAIN;
     }
-    if (++p->attempts == ATTEMPTS_MAX)
+    if (error != -EBUSY && ++p->attempts == ATTEMPTS_MAX) /* the target has waited for its disk */
         return -EIO;
     v->stats.retries++;
     send_piece(v, p);

@@ -166,7 +166,8 @@ static void fail_flushes(struct encsan *v)
 }
 
 /* False: the receipt is older than another one, or nothing that follows may be
- * believed. A boot id that changes without a new session is a flush that failed. */
+ * believed. A boot id that changes without a new session says that the target's disk
+ * was restarted, or that a flush failed. */
 static bool check_boot_id(struct encsan *v, const struct wire_receipt *receipt)
 {
     uint64_t known = wire_get64(v->boot_id.counter), counter = wire_get64(receipt->boot_id.counter);
@@ -179,9 +180,14 @@ static bool check_boot_id(struct encsan *v, const struct wire_receipt *receipt)
         volume_fail(v, -EIO, "the target's disk lost what it had confirmed");
         return false;
     }
+    v->told_boot_id = receipt->boot_id;
+    if ((counter ^ known) & ~(uint64_t)WIRE_BOOT_FLUSHES) {
+        volume_log(v, "the target's disk was restarted: what it had not confirmed is sent again");
+        forget_boot(v, &receipt->boot_id);
+        return true;
+    }
     volume_log(v, "the target's disk failed a flush: data is sent again");
     forget_boot(v, &receipt->boot_id);
-    v->told_boot_id = receipt->boot_id;
     if (++v->boot_rounds >= ATTEMPTS_MAX)
         fail_flushes(v);
     return true;
@@ -191,17 +197,19 @@ static void check_failed(struct encsan *v, const struct wire_receipt *receipt)
 {
     uint64_t failed = wire_get64(receipt->failed_ordinal);
     bool full = receipt->failed_sense_key == SENSE_DATA_PROTECT && receipt->failed_asc == 0x27;
+    bool away = receipt->failed_sense_key == WIRE_SENSE_NOT_READY;
 
     if (failed == 0 || failed <= v->durable)
         return;
     if (failed != v->failed_ordinal) {
         v->failed_ordinal = failed;
         v->failures = 0;
-        volume_log(v, full ? "the target's own disk is full: waiting for space there"
-                           : "the target could not write to its disk (sense %X/%02X/%02X)",
+        volume_log(v, full   ? "the target's own disk is full: waiting for space there"
+                      : away ? "the target's disk is away: waiting for it"
+                             : "the target could not write to its disk (sense %X/%02X/%02X)",
                    receipt->failed_sense_key, receipt->failed_asc, receipt->failed_ascq);
     }
-    if (++v->failures < ATTEMPTS_MAX || full || v->write_error)
+    if (++v->failures < ATTEMPTS_MAX || full || away || v->write_error)
         return;
     volume_log(v, "the target cannot write to its disk (sense %X/%02X/%02X): nothing is written any more",
                receipt->failed_sense_key, receipt->failed_asc, receipt->failed_ascq);

@@ -80,10 +80,13 @@ enum wire_intent {
     WIRE_INTENT_STEAL = 4,  /* from exactly that generation */
 };
 
+#define WIRE_SENSE_NOT_READY 0x02 /* as a sealed sense key: not now, and nothing else is wrong */
+
 struct wire_boot_id {
     uint8_t counter[8]; /* persistent, grows at each start of the LUN */
     uint8_t random[8];
 };
+#define WIRE_BOOT_FLUSHES 0xffffu /* of the counter: only these bits have grown: a flush failed */
 
 struct wire_hello { /* payload of message 1 */
     uint8_t version;

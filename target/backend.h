@@ -6,6 +6,7 @@
 #ifndef TARGET_BACKEND_H
 #define TARGET_BACKEND_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,8 +22,8 @@ struct backend_operations {
     /* Is there space behind the byte at `offset`, and for how many of the *count
      * bytes from there on is it the same? NULL: there is behind all of them. */
     int (*extent)(struct backend *backend, uint64_t offset, uint64_t *count, bool *mapped);
-    /* 0: what was written before the call is on stable storage. Any error: all
-     * that was written since the last 0 may be lost, though it can be read. */
+    /* 0: what was written before the call is on stable storage, where `losses`
+     * has not grown since. */
     int (*flush)(struct backend *backend);
     /* At least this large (0: as it is); `bytes` says then how large it is. -1, with one line
      * for the user in `message`, also where it would have to be made smaller. NULL: it cannot
@@ -33,6 +34,11 @@ struct backend_operations {
 
 struct backend {
     const struct backend_operations *operations;
+    /* Grows when what was written and not flushed may be lost, though it was
+     * answered, and though it may still be read: with a flush that failed, since
+     * Linux takes such pages for clean and the next flush would succeed. Who
+     * answers for a flush looks at it before and after. */
+    atomic_uint losses;
     uint64_t bytes;          /* never less than before */
     uint32_t physical_bytes; /* constant; what a device writes at once; 0: nobody knows */
 };

@@ -165,6 +165,8 @@ static int file_flush(struct backend *backend)
     error = fdatasync(file->fd) == 0
                 ? 0
                 : -errno; /* never again after EINTR: it may have eaten an error */
+    if (error)
+        atomic_fetch_add(&backend->losses, 1);
     pthread_mutex_unlock(&file->flushing);
     return error;
 }

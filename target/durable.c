@@ -56,10 +56,24 @@ static void answer_covered(struct lease *l, struct due *due)
 /* ---- flushes ---- */
 
 /* Lock held. */
+static bool is_lossy(const struct lease *l)
+{
+    return atomic_load(&l->backend->losses) != l->losses;
+}
+
+/* Lock held. */
 static void restart(struct lease *l, int error, struct due *due)
 {
-    log_line("%s: a flush failed: %s; what was not yet durable has to be sent again", l->name,
-             strerror(-error));
+    bool failed = error && error != -EAGAIN;
+
+    if (failed)
+        log_line("%s: a flush failed: %s; what was not yet durable has to be sent again", l->name,
+                 strerror(-error));
+    else
+        log_line("%s: the disk may have lost what was not yet durable: it has to be sent again",
+                 l->name);
+    if (!failed)
+        l->restarts |= WIRE_BOOT_FLUSHES;
     l->restarts++;
     if (getrandom(l->boot_random, sizeof l->boot_random, 0) != sizeof l->boot_random)
         l->boot_random[0]++; /* the counter alone makes it another boot id */
@@ -73,7 +87,7 @@ int lease_flush(struct lease *l)
 {
     uint64_t mark, executions, epoch;
     struct due due;
-    int error;
+    int error = 0;
 
     due_init(&due);
     pthread_mutex_lock(&l->flushing);
@@ -82,11 +96,14 @@ int lease_flush(struct lease *l)
     executions = l->executions;
     epoch = l->epoch;
     pthread_mutex_unlock(&l->lock);
-    error = l->backend->operations->flush(l->backend);
+    if (!is_lossy(l))
+        error = l->backend->operations->flush(l->backend);
     pthread_mutex_lock(&l->lock);
-    if (error) {
-        restart(l, error, &due); /* in whatever epoch: an error is reported only once */
-    } else if (epoch == l->epoch) {
+    if (is_lossy(l)) {
+        l->losses = atomic_load(&l->backend->losses);
+        restart(l, error, &due); /* in whatever epoch: a loss is reported only once */
+        error = error ? error : -EIO;
+    } else if (!error && epoch == l->epoch) {
         ordinals_flushed(&l->ordinals, mark);
         l->flushed_executions = executions;
         claim_waiting(l, &due);

@@ -465,6 +465,7 @@ struct lease *lease_new(const struct lease_settings *settings, struct backend *b
     init(l);
     l->name = strdup(settings->name);
     l->backend = backend;
+    l->losses = atomic_load(&backend->losses);
     l->timeout_us = settings->timeout_us;
     l->sessionless_us = now_us(); /* of a holder from before: his time to come back begins */
     if (l->name && open_state(l, settings, message, size) && durable_start(l)) {

@@ -125,7 +125,7 @@ struct sense lease_finish(struct lease *lease, struct lease_write *write, struct
 void lease_sync(struct lease *lease, struct lease_sync *sync);
 void lease_receipt(struct lease *lease, const struct grant *grant, struct wire_receipt *receipt);
 
-/* Makes durable what is executed. A failure is a restart of the LUN. 0 or -errno. */
+/* Makes durable what is executed. A loss of the backend's is a restart of the LUN. 0 or -errno. */
 int lease_flush(struct lease *lease);
 
 /* Who has it now, for people: the holder, or else one who reads. */

@@ -2,7 +2,7 @@
 /*
  * The inside of a lease, shared by lease.c, claim.c and durable.c.
  *
- * An epoch ends with each restart of the LUN (a failed flush) and each change
+ * An epoch ends with each restart of the LUN (its backend's losses) and each change
  * of hands. What was begun in another epoch, a write or a flush, counts for nothing.
  *
  * Locks: `flushing`, then `lock`. Callbacks but `execute` are called without
@@ -41,6 +41,7 @@ struct lease {
     uint64_t timeout_us;
 
     struct state state; /* as in its file, but for the moment in which it is saved */
+    unsigned losses;    /* of the backend, as far as they have led to a restart of the LUN */
     uint32_t restarts;  /* of the LUN since the start */
     uint8_t boot_random[8];
     uint64_t epoch;

@@ -83,7 +83,7 @@ static int open_disk(const struct target *target, const struct config *config, s
     lun_show_size(lun);
     if (lun->sealed)
         return open_lease(target, config, lun, state, message, size);
-    lun->unit = unit_new(state, settings->read_only, message, size);
+    lun->unit = unit_new(state, lun->backend, settings->read_only, message, size);
     return lun->unit ? 0 : -1;
 }
 
@@ -142,6 +142,8 @@ int lun_close(struct lun *lun, char *message, size_t size)
 
     if (lun->lease)
         lease_close(lun->lease);
+    if (lun->unit)
+        unit_close(lun->unit);
     error = lun->backend->operations->flush(lun->backend);
     if (error)
         snprintf(message, size, "LUN %s: the last flush failed: %s", lun->label, strerror(-error));

@@ -66,10 +66,8 @@ bool range_has_fua(const struct task *task)
 
 struct sense range_written(struct task *task, int error, bool fua)
 {
-    struct backend *backend = task->lun->backend;
-
     if (!error && (fua || !unit_mode(task->lun->unit).write_cache))
-        error = backend->operations->flush(backend);
+        error = unit_flush(task->nexus);
     if (error)
         conn_log_rarely(task->conn, task->lun_number, "cannot write: %s", strerror(-error));
     return target_write_sense(error);

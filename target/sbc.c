@@ -110,19 +110,16 @@ void sbc_write(struct task *task)
  */
 void sbc_synchronize_cache(struct task *task)
 {
-    struct backend *backend = task->lun->backend;
-
     if (!range_fits(task->lun, range_of(task)))
         task_check(task, SENSE_LBA_OUT_OF_RANGE);
     else
-        task_answer(task, target_write_sense(backend->operations->flush(backend)));
+        task_answer(task, target_write_sense(unit_flush(task->nexus)));
 }
 
 /* SBC-3, 5.25. Stopped: all that is written is on the medium, and it is not accessed. */
 void sbc_start_stop_unit(struct task *task)
 {
     enum { START = 0x01, NO_FLUSH = 0x04 };
-    struct backend *backend = task->lun->backend;
     struct unit *unit = task->lun->unit;
     bool start = task->cdb[4] & START;
     int error = 0;
@@ -131,7 +128,7 @@ void sbc_start_stop_unit(struct task *task)
     unit->stopped = !start;
     pthread_mutex_unlock(&unit->lock);
     if (!start && !(task->cdb[4] & NO_FLUSH))
-        error = backend->operations->flush(backend);
+        error = unit_flush(task->nexus);
     task_answer(task, target_write_sense(error));
 }
 
@@ -181,7 +178,6 @@ void sbc_verify(struct task *task)
 /* SBC-3, 5.38. What was verified has to be on the medium: it is flushed. */
 void sbc_write_and_verify(struct task *task)
 {
-    struct backend *backend = task->lun->backend;
     bool byte_by_byte = task->cdb[1] & 0x02;
     struct range r = range_of(task);
     struct sense sense = range_check_data_out(task, &r);
@@ -194,7 +190,7 @@ void sbc_write_and_verify(struct task *task)
     pthread_rwlock_rdlock(&task->lun->unit->medium);
     error = range_write(task, r, task->out, (uint32_t)(r.blocks * task->lun->block_bytes));
     if (!error)
-        error = backend->operations->flush(backend);
+        error = unit_flush(task->nexus);
     sense = target_write_sense(error);
     if (!sense.key && byte_by_byte)
         sense = compare(task, r, task->lun->block_bytes);

@@ -2,10 +2,12 @@
 /* Logical units, their nexuses and attentions: unit.h. */
 #include "unit.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend.h"
 #include "commands.h"
 #include "conn.h"
 #include "task.h"
@@ -22,7 +24,8 @@ static const struct sense attention_sense[] = {
 
 /* ---- life ---- */
 
-struct unit *unit_new(const char *path, bool read_only, char *message, size_t size)
+struct unit *unit_new(const char *path, struct backend *backend, bool read_only, char *message,
+                      size_t size)
 {
     struct unit *unit = calloc(1, sizeof *unit);
     pthread_rwlockattr_t attr;
@@ -44,8 +47,17 @@ struct unit *unit_new(const char *path, bool read_only, char *message, size_t si
     pthread_cond_init(&unit->ended, NULL);
     TAILQ_INIT(&unit->nexuses);
     unit->mode = MODE_DEFAULT;
+    unit->backend = backend;
+    unit->losses = atomic_load(&backend->losses);
     unit->read_only = read_only;
     return unit;
+}
+
+void unit_close(struct unit *unit)
+{
+    pthread_mutex_lock(&unit->lock);
+    unit->backend = NULL;
+    pthread_mutex_unlock(&unit->lock);
 }
 
 void unit_free(struct unit *unit)
@@ -120,6 +132,34 @@ void unit_establish(struct unit *unit, enum attention attention, const struct it
     TAILQ_FOREACH(nexus, &unit->nexuses, link)
     if (nexus != except)
         nexus->attentions |= 1u << attention;
+}
+
+/* A disk that may have lost what was not flushed is as one that was switched off
+ * meanwhile: SAM-5, 5.14.3. Lock held. */
+static void notice_losses(struct unit *unit)
+{
+    struct itl_nexus *nexus;
+
+    if (!unit->backend || atomic_load(&unit->backend->losses) == unit->losses)
+        return;
+    unit->losses = atomic_load(&unit->backend->losses);
+    unit_establish(unit, ATTENTION_RESET, NULL);
+    TAILQ_FOREACH(nexus, &unit->nexuses, link)
+    nexus->lost = true;
+}
+
+int unit_flush(struct itl_nexus *nexus)
+{
+    struct unit *unit = nexus->unit;
+    int error = unit->backend->operations->flush(unit->backend);
+
+    pthread_mutex_lock(&unit->lock);
+    notice_losses(unit);
+    if (nexus->lost && (!error || error == -EAGAIN))
+        error = -EIO;
+    nexus->lost = false;
+    pthread_mutex_unlock(&unit->lock);
+    return error;
 }
 
 struct mode unit_mode(struct unit *unit)
@@ -214,6 +254,7 @@ bool unit_task_begins(struct task *task)
     enum start start;
 
     pthread_mutex_lock(&nexus->unit->lock);
+    notice_losses(nexus->unit);
     start = judge(nexus->unit, task, &sense);
     task->begun = start == STARTS;
     nexus->running += task->begun;

@@ -20,6 +20,7 @@
 #include "reservation.h"
 #include "sense.h"
 
+struct backend;
 struct conn;
 struct task;
 struct unit;
@@ -41,6 +42,7 @@ struct itl_nexus {
     struct port port;
     /* the unit's lock guards these */
     unsigned attentions; /* 1 << enum attention */
+    bool lost; /* what it has written may be; a flush of its has not said so yet */
     unsigned epoch;      /* grows when its tasks are aborted */
     unsigned running;    /* tasks of this epoch */
     unsigned leaving;    /* tasks of earlier ones */
@@ -60,6 +62,8 @@ struct unit {
 
     pthread_mutex_t lock; /* guards everything that follows */
     pthread_cond_t ended; /* a task */
+    struct backend *backend; /* NULL: closed */
+    unsigned losses;         /* of the backend, as far as the initiators were told */
     struct itl_nexus_list nexuses;
     struct mode mode;
     bool read_only; /* nobody may write */
@@ -70,8 +74,10 @@ struct unit {
 
 /* `path`: where its reservations are kept; read_only: nobody may write. NULL,
  * with one line for the user in `message`. */
-struct unit *unit_new(const char *path, bool read_only, char *message, size_t size);
-void unit_free(struct unit *unit); /* no session is left */
+struct unit *unit_new(const char *path, struct backend *backend, bool read_only, char *message,
+                      size_t size);
+void unit_close(struct unit *unit); /* no task is left: the backend can be closed */
+void unit_free(struct unit *unit);  /* no session is left */
 
 /* ---- sessions ---- */
 void unit_start_session(struct unit *unit, struct itl_nexus *nexus, const struct conn *conn);
@@ -87,6 +93,10 @@ void unit_task_ends(struct task *task); /* before it is answered or dropped */
 /* ---- for commands ---- */
 struct mode unit_mode(struct unit *unit);
 bool unit_is_protected(struct unit *unit); /* against writing, by whatever */
+/* For all that has to be on stable storage: flushes. 0 or -errno; also where
+ * the nexus may have lost what it wrote since its last flush, which each nexus
+ * is told once: not every initiator draws that from a unit attention. */
+int unit_flush(struct itl_nexus *nexus);
 /* What REQUEST SENSE reports, and then is no more. */
 struct sense unit_take_attention(struct conn *conn, struct itl_nexus *nexus);
 /* With the lock held: for all nexuses but `except` (NULL: for all). */

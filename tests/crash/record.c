@@ -125,6 +125,7 @@ static int record_flush(struct backend *backend)
     uint64_t id = append((struct disklog_record){.kind = DISK_FLUSH}, NULL);
     int error = disk_of(backend)->operations->flush(disk_of(backend));
 
+    atomic_store(&backend->losses, atomic_load(&disk_of(backend)->losses));
     if (!error)
         append((struct disklog_record){.kind = DISK_FLUSHED, .id = id}, NULL);
     return error;

@@ -2,6 +2,7 @@
 /* A lease by itself: fake.h. */
 #include "fake.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -13,8 +14,12 @@ static int fake_flush(struct backend *backend)
 {
     struct disk *disk = (struct disk *)backend;
 
+    int error = atomic_load(&disk->error);
+
     atomic_fetch_add(&disk->flushes, 1);
-    return atomic_load(&disk->error);
+    if (error && error != -EAGAIN)
+        atomic_fetch_add(&backend->losses, 1);
+    return error;
 }
 
 static const struct backend_operations operations = {.flush = fake_flush};

@@ -189,6 +189,39 @@ static void test_failed_flush(struct fixture *f, gconstpointer unused)
                      wire_get64(after.boot_id.counter));
 }
 
+/* A disk that is away is no reason to forget anything; one that was reset meanwhile is, and other
+ * bits of the boot id say so. */
+static void test_disk_away_and_reset(struct fixture *f, gconstpointer unused)
+{
+    struct wire_receipt before, away, after;
+    struct mount m;
+
+    take(&m, f);
+    write_ok(&m, 1);
+    before = receipt_of(&m);
+    atomic_store(&f->disk.error, -EAGAIN);
+    g_assert_cmpint(lease_flush(f->lease), ==, -EAGAIN);
+    away = receipt_of(&m);
+    g_assert_cmpmem(&away.boot_id, sizeof away.boot_id, &before.boot_id, sizeof before.boot_id);
+    g_assert_cmpuint(wire_get64(away.durable), ==, 0);
+    g_assert_cmpuint(wire_get64(away.executed), ==, 1);
+    atomic_fetch_add(&f->disk.backend.losses, 1);
+    g_assert_cmpint(lease_flush(f->lease), ==, -EIO);
+    atomic_store(&f->disk.error, 0);
+    after = receipt_of(&m);
+    g_assert_cmpuint(wire_get64(after.boot_id.counter) & ~(uint64_t)WIRE_BOOT_FLUSHES, >,
+                     wire_get64(before.boot_id.counter) & ~(uint64_t)WIRE_BOOT_FLUSHES);
+    g_assert_cmpuint(wire_get64(after.executed), ==, 0);
+    write_ok(&m, 1);
+    wait_durable(&m, 1);
+    after = receipt_of(&m);
+    atomic_store(&f->disk.error, -EIO);
+    g_assert_cmpint(lease_flush(f->lease), ==, -EIO);
+    away = receipt_of(&m);
+    g_assert_cmpuint(wire_get64(away.boot_id.counter) - wire_get64(after.boot_id.counter), ==, 1);
+    mount_end_session(&m);
+}
+
 /* A base that another session of the mount names later settles what is below it. */
 static void test_later_base(struct fixture *f, gconstpointer unused)
 {
@@ -246,6 +279,7 @@ int main(int argc, char **argv)
         {"/claims/many-at-a-time", test_many_at_a_time},
         {"/claims/failed-write", test_failed_write},
         {"/claims/failed-flush", test_failed_flush},
+        {"/claims/disk-away-and-reset", test_disk_away_and_reset},
         {"/claims/later-base", test_later_base},
         {"/claims/window", test_window},
     };
