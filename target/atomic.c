@@ -30,10 +30,9 @@ static void compare_and_write(struct task *task, struct range r, uint8_t *disk, 
 {
     uint32_t half = task->used / 2;
 
-    if (range_read(task, r, disk, half) != 0) {
-        step->sense = SENSE_READ_ERROR;
+    step->sense = target_read_sense(range_read(task, r, disk, half));
+    if (step->sense.key)
         return;
-    }
     step->at = first_difference(disk, task->out, half);
     step->miscompare = step->at < half;
     if (!step->miscompare)
@@ -42,10 +41,9 @@ static void compare_and_write(struct task *task, struct range r, uint8_t *disk, 
 
 static void or_write(struct task *task, struct range r, uint8_t *disk, struct step *step)
 {
-    if (range_read(task, r, disk, task->used) != 0) {
-        step->sense = SENSE_READ_ERROR;
+    step->sense = target_read_sense(range_read(task, r, disk, task->used));
+    if (step->sense.key)
         return;
-    }
     for (uint32_t i = 0; i < task->used; i++)
         disk[i] |= task->out[i];
     step->error = range_write(task, r, disk, task->used);

@@ -2,6 +2,13 @@
 /*
  * What stores a LUN's bytes: a narrow table of functions. All may be called by
  * several threads at once and return 0 or -errno; ranges lie within `bytes`.
+ *
+ *   -EAGAIN            it is away; nothing was done, or what was done does not count
+ *   -ENOSPC, -EDQUOT   no space
+ *   -EROFS             write protected
+ *   -EBUSY             reserved by another
+ *   -EREMOTEIO         it does not do what it should
+ *   another            the medium fails
  */
 #ifndef TARGET_BACKEND_H
 #define TARGET_BACKEND_H
@@ -10,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct backend;
 
@@ -25,6 +33,9 @@ struct backend_operations {
     /* 0: what was written before the call is on stable storage, where `losses`
      * has not grown since. */
     int (*flush)(struct backend *backend);
+    /* Who waits for a disk that is away shall have -EAGAIN, now and from now on. NULL: it is
+     * always there. */
+    void (*give_up)(struct backend *backend);
     /* At least this large (0: as it is); `bytes` says then how large it is. -1, with one line
      * for the user in `message`, also where it would have to be made smaller. NULL: it cannot
      * grow. Nobody else changes `bytes`. */
@@ -40,6 +51,7 @@ struct backend {
      * answers for a flush looks at it before and after. */
     atomic_uint losses;
     uint64_t bytes;          /* never less than before */
+    uint32_t block_bytes; /* constant; offsets and counts are multiples of it; at most WIRE_BLOCK_BYTES */
     uint32_t physical_bytes; /* constant; what a device writes at once; 0: nobody knows */
 };
 
@@ -47,5 +59,24 @@ struct backend {
  * or the size that it is to have: a file is made, sparse, or grows. NULL on
  * failure, with one line for the user in `message`. */
 struct backend *backend_file_open(const char *path, uint64_t bytes, char *message, size_t size);
+
+/* A LUN of another iSCSI target, on iSCSI sessions of our own, which come again
+ * when they were lost. Calls wait for that for some seconds, then: -EAGAIN. */
+struct upstream_settings {
+    const char *name; /* for the log */
+    const char *url;  /* iscsi://[USER@]HOST[:PORT][,HOST[:PORT]...]/IQN/LUN */
+    const char *password_file; /* for CHAP; NULL: none */
+    const char *initiator;     /* our name */
+    unsigned isid;             /* of 24 bits; no other LUN's, and the same at each start */
+};
+#define UPSTREAM_SCHEME "iscsi://"
+#define UPSTREAM_WORKERS 32 /* threads that keep it busy */
+struct backend *backend_iscsi_open(const struct upstream_settings *settings, char *message,
+                                   size_t size);
+
+static inline bool backend_is_upstream(const char *path)
+{
+    return strncmp(path, UPSTREAM_SCHEME, strlen(UPSTREAM_SCHEME)) == 0;
+}
 
 #endif

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define WRITEBACK_BYTES (8u << 20)
+#define BLOCK_BYTES 512 /* the page cache takes any */
 #define ZEROS_BYTES (1u << 20)
 #define FALLOCATE_BYTES_MAX (UINT64_C(1) << 40) /* an off_t has to take offset + count */
 
@@ -315,6 +316,7 @@ struct backend *backend_file_open(const char *path, uint64_t bytes, char *messag
         return NULL;
     }
     file->backend.operations = &operations;
+    file->backend.block_bytes = BLOCK_BYTES;
     file->path = strdup(path);
     pthread_mutex_init(&file->flushing, NULL);
     file->fd = open_or_make(path, bytes > 0, message, size);

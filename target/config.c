@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend.h"
+#include "portals.h"
 #include "reservation.h"
 #include "suite.h"
 #include "wire.h"
@@ -50,6 +52,7 @@ static void free_lun(void *pointer)
 
     g_free(lun->target);
     g_free(lun->path);
+    g_free(lun->password_file);
     g_strfreev(lun->initiators);
     g_strfreev(lun->users);
     g_free(lun);
@@ -274,6 +277,20 @@ bool config_is_address(const char *text)
     return ok;
 }
 
+bool config_is_url(const char *text)
+{
+    const char *host = text + strlen(UPSTREAM_SCHEME), *at = strchr(host, '@');
+    struct portals *portals;
+    char message[256];
+
+    /* a password that stands there would be in logs and lists of processes */
+    if (at && (at == host || memchr(host, '%', (size_t)(at - host))))
+        return false;
+    portals = portals_new(text, message, sizeof message);
+    portals_free(portals);
+    return portals != NULL;
+}
+
 /* A number and a suffix, none for bytes. */
 bool config_size(const char *text, uint64_t *bytes)
 {
@@ -388,14 +405,36 @@ static bool check_target(const struct config *config, const struct lun_settings 
     return false;
 }
 
+/* What goes together with a LUN of another target, and what does not. */
+static bool check_upstream(const struct lun_settings *lun, struct config_fault *fault)
+{
+    bool upstream = backend_is_upstream(lun->path), user = upstream && strchr(lun->path, '@');
+    const char *what = NULL, *key = "password-file";
+
+    if (upstream && lun->bytes) {
+        key = "size";
+        what = "the disk of another target has the size that it has";
+    } else if (user && !lun->password_file) {
+        key = "path";
+        what = "names a user; password-file= is needed, the file with the password";
+    } else if (!user && lun->password_file) {
+        what = "is of an URL that names a user: iscsi://USER@HOST/IQN/LUN";
+    }
+    if (!what)
+        return true;
+    *fault = (struct config_fault){lun, key, ""};
+    g_strlcpy(fault->what, what, sizeof fault->what);
+    return false;
+}
+
 bool config_check(const struct config *config, struct config_fault *fault)
 {
     for (unsigned i = 0; i < config->luns->len; i++) {
         const struct lun_settings *lun = config->luns->pdata[i];
 
         if (!check_target(config, lun, fault) || !check_path(config, i, fault) ||
-            !check_access(config, lun, fault) || !check_initiators(config, lun, fault) ||
-            !check_users(config, lun, fault))
+            !check_upstream(lun, fault) || !check_access(config, lun, fault) ||
+            !check_initiators(config, lun, fault) || !check_users(config, lun, fault))
             return false;
     }
     return true;

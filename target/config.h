@@ -42,7 +42,8 @@ struct lun_settings {
     char *target;    /* whose, by its label */
     unsigned number; /* 1 to LUNS_MAX */
     unsigned line;   /* in the file */
-    char *path;
+    char *path;          /* or an iscsi:// URL */
+    char *password_file; /* with that; NULL: none */
     uint64_t bytes;    /* 0: as it is */
     bool plain;        /* without seals */
     bool read_only;    /* of a plain one */
@@ -102,6 +103,8 @@ bool config_is_name(const char *text);
 #define CONFIG_NAME "an iSCSI name, as iqn.2026-11.org.example:disk"
 bool config_is_address(const char *text);
 #define CONFIG_ADDRESS "an address and a port, as 0.0.0.0:3260 or [::]:3260"
+bool config_is_url(const char *text); /* of a LUN of another target; asks no name server */
+#define CONFIG_URL "a URL as iscsi://[USER@]HOST[:PORT]/IQN/LUN, with the password in password-file="
 bool config_size(const char *text, uint64_t *bytes);
 #define CONFIG_SIZE "a number with K, M, G or T behind it, a multiple of 4K"
 bool config_suite(const char *text, unsigned *suites);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend.h"
 #include "config.h"
 #include "lines.h"
 
@@ -327,7 +328,17 @@ static bool lun_path(struct reader *r, const char *value)
 {
     struct lun_settings *lun = r->into;
 
-    return take_path(r, value, &lun->path);
+    if (!backend_is_upstream(value))
+        return take_path(r, value, &lun->path);
+    lun->path = g_strdup(value);
+    return config_is_url(value) || fail(r, "%s: " CONFIG_URL, value);
+}
+
+static bool lun_password_file(struct reader *r, const char *value)
+{
+    struct lun_settings *lun = r->into;
+
+    return take_path(r, value, &lun->password_file);
 }
 
 static bool lun_size(struct reader *r, const char *value)
@@ -366,7 +377,8 @@ static bool lun_users(struct reader *r, const char *value)
 static const struct key lun_keys[] = {
     {"path", true, lun_path},      {"size", false, lun_size},
     {"access", false, lun_access}, {"initiators", false, lun_initiators},
-    {"users", false, lun_users},   {0},
+    {"users", false, lun_users},   {"password-file", false, lun_password_file},
+    {0},
 };
 
 static const struct kind kinds[] = {

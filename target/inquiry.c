@@ -2,6 +2,7 @@
 /* INQUIRY: SPC-4, 6.6 and 7.8. Sealed LUNs answer it too; nothing of it is secret. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/param.h>
 
 #include "commands.h"
 #include "conn.h"
@@ -87,7 +88,7 @@ static uint32_t put_block_limits(const struct lun *lun, uint8_t *out)
     wire_put32(out + 4, transfer);                         /* MAXIMUM TRANSFER LENGTH */
     wire_put32(out + 8, TASK_DATA_MAX / lun->block_bytes); /* OPTIMAL */
     if (!lun->sealed) {
-        out[1] = COMPARE_AND_WRITE_BLOCKS_MAX;
+        out[1] = (uint8_t)MIN(COMPARE_AND_WRITE_BLOCKS_MAX, transfer / 2);
         wire_put16(out + 2, (uint16_t)page); /* OPTIMAL TRANSFER LENGTH GRANULARITY */
         wire_put32(out + 16, UINT32_MAX);    /* MAXIMUM UNMAP LBA COUNT */
         wire_put32(out + 20, UNMAP_DESCRIPTORS_MAX);

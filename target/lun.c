@@ -66,6 +66,31 @@ static int check_size(const struct lun *lun, char *message, size_t size)
     return -1;
 }
 
+/* A disk that may be away has workers of its own: those that wait for it are
+ * missed by nobody else. */
+static struct backend *open_backend(const struct target *target, struct lun *lun,
+                                    const struct lun_settings *settings, char *message, size_t size)
+{
+    g_autofree char *name = g_strdup_printf("LUN %s", lun->label);
+    const struct upstream_settings upstream = {
+        .name = name,
+        .url = lun->path,
+        .password_file = settings->password_file,
+        .initiator = lun->target_name,
+        .isid = g_str_hash(lun->path) & 0xffffff,
+    };
+
+    lun->workers = target->workers;
+    if (!backend_is_upstream(lun->path))
+        return backend_file_open(lun->path, settings->bytes, message, size);
+    lun->own_workers = workers_new("upstream", UPSTREAM_WORKERS);
+    lun->workers = lun->own_workers;
+    if (lun->own_workers)
+        return backend_iscsi_open(&upstream, message, size);
+    snprintf(message, size, "%s: out of memory or threads", name);
+    return NULL;
+}
+
 static int open_disk(const struct target *target, const struct config *config, struct lun *lun,
                      const struct lun_settings *settings, char *message, size_t size)
 {
@@ -77,8 +102,11 @@ static int open_disk(const struct target *target, const struct config *config, s
         state = reservations_path(lun->path, config->state_folder, message, size);
     if (!state || prepare_state(target, settings, state, message, size) != 0)
         return -1;
-    lun->backend = backend_file_open(lun->path, settings->bytes, message, size);
-    if (!lun->backend || check_size(lun, message, size) != 0)
+    lun->backend = open_backend(target, lun, settings, message, size);
+    if (!lun->backend)
+        return -1;
+    lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : lun->backend->block_bytes;
+    if (check_size(lun, message, size) != 0)
         return -1;
     lun_show_size(lun);
     if (lun->sealed)
@@ -101,7 +129,6 @@ struct lun *lun_open(const struct target *target, const struct config *config,
     lun->label = config_lun_label(settings);
     lun->path = g_strdup(settings->path);
     lun->sealed = !settings->plain;
-    lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : PLAIN_BLOCK_BYTES;
     lun->settings = settings;
     make_id(lun);
     if (open_disk(target, config, lun, settings, message, size) == 0)
@@ -136,10 +163,17 @@ void lun_show_size(struct lun *lun)
 
 /* ---- the end ---- */
 
+void lun_give_up(struct lun *lun)
+{
+    if (lun->backend->operations->give_up)
+        lun->backend->operations->give_up(lun->backend);
+}
+
 int lun_close(struct lun *lun, char *message, size_t size)
 {
     int error;
 
+    lun_give_up(lun);
     if (lun->lease)
         lease_close(lun->lease);
     if (lun->unit)
@@ -162,6 +196,8 @@ void lun_unref(struct lun *lun)
 {
     if (!lun || atomic_fetch_sub(&lun->references, 1) > 1)
         return;
+    if (lun->own_workers)
+        workers_free(lun->own_workers);
     lease_free(lun->lease);
     unit_free(lun->unit);
     g_free(lun->target_name);

@@ -21,8 +21,6 @@
 #include "lease.h"
 #include "unit.h"
 
-#define PLAIN_BLOCK_BYTES 512
-
 struct target;
 
 struct lun {
@@ -36,6 +34,8 @@ struct lun {
     _Atomic uint64_t blocks; /* never less than before */
     uint8_t id[8];           /* NAA identifier, the same at each start */
     struct backend *backend; /* NULL: closed */
+    struct workers *workers;     /* for its commands: the target's, or: */
+    struct workers *own_workers; /* NULL: none */
     struct lease *lease;     /* of a sealed LUN */
     struct unit *unit;       /* of a plain one */
     atomic_uint references;
@@ -53,6 +53,8 @@ struct lun *lun_open(const struct target *target, const struct config *config,
 int lun_grow(struct lun *lun, const struct lun_settings *settings, bool *grown, char *message,
              size_t size);
 void lun_show_size(struct lun *lun);
+/* No command waits any more for a disk that is away. */
+void lun_give_up(struct lun *lun);
 /* No task of it is left. 0, or -1 with a message: what was not durable may be lost. */
 int lun_close(struct lun *lun, char *message, size_t size);
 

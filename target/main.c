@@ -154,6 +154,7 @@ static int serve(struct target *target, const struct options *options, int signa
             reload = reload_start(target, portal, options->config_file);
         if (reload || !options->config_file) {
             accept_all(portal, reload, signals, options->exit_with_stdin);
+            target_give_up(target);
             result = 0;
         } else {
             snprintf(message, size, "out of threads");

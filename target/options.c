@@ -10,6 +10,8 @@
 
 #include <glib.h>
 
+#include "backend.h"
+
 #define NOT_GIVEN INT_MIN
 #define CONFIG_FILE "/etc/encsan-target.conf"
 
@@ -36,7 +38,7 @@ static gboolean print_version(const gchar *name, const gchar *value, gpointer da
     exit(puts("encsan-target " ENCSAN_VERSION) < 0 || fflush(stdout) != 0);
 }
 
-/* PATH[,size=N][,access=plain]; `text` is taken apart. */
+/* PATH[,size=N][,access=plain][,password-file=FILE]; `text` is taken apart. */
 static bool parse_lun(char *text, struct lun_settings *lun, char *message, size_t size)
 {
     char *comma;
@@ -45,15 +47,22 @@ static bool parse_lun(char *text, struct lun_settings *lun, char *message, size_
         if (g_str_has_prefix(comma, ",size=")) {
             if (!config_size(comma + strlen(",size="), &lun->bytes))
                 return fail(message, size, "--lun %s: size= is " CONFIG_SIZE, text);
+        } else if (g_str_has_prefix(comma, ",password-file=")) {
+            g_free(lun->password_file);
+            lun->password_file = g_strdup(comma + strlen(",password-file="));
         } else if (strcmp(comma, ",access=plain") == 0) {
             lun->plain = true;
         } else {
-            return fail(message, size, "--lun %s: after the path only size=N and access=plain",
+            return fail(message, size,
+                        "--lun %s: after the path only size=N, access=plain and, for a URL, "
+                        "password-file=FILE",
                         text);
         }
         *comma = 0;
     }
     lun->path = g_strdup(text);
+    if (backend_is_upstream(text) && !config_is_url(text))
+        return fail(message, size, "--lun %s: " CONFIG_URL, text);
     return *text || fail(message, size, "--lun: the path is missing");
 }
 
@@ -94,6 +103,14 @@ static bool check_name(const char *name, char *message, size_t size)
 {
     return (name && config_is_name(name)) ||
            fail(message, size, "--name %s: is no name: " CONFIG_NAME, name ? name : "is needed");
+}
+
+static bool check_whole(const struct config *config, char *message, size_t size)
+{
+    struct config_fault fault;
+
+    return config_check(config, &fault) ||
+           fail(message, size, "--lun %s: %s: %s", fault.lun->path, fault.key, fault.what);
 }
 
 static bool check_address(const char *address, char *message, size_t size)
@@ -147,7 +164,7 @@ static bool take_words(struct config *config, struct words *w, char *message, si
     config->state_folder = g_steal_pointer(&w->state_folder);
     return parse_luns(config, w->luns, message, size) &&
            parse_allowed(config, w->allow, message, size) &&
-           parse_suites(config, w->suites, message, size);
+           parse_suites(config, w->suites, message, size) && check_whole(config, message, size);
 }
 
 /* Whom to ask stands in a file, that of the service where none is named; or it is the folder. */
@@ -192,7 +209,7 @@ bool options_parse(struct options *o, int *argc, char ***argv, char *message, si
         {"allow", 0, 0, G_OPTION_ARG_STRING_ARRAY, &w.allow,
          "an initiator that may come; several times", "PUBKEY"},
         {"lun", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &w.luns, "a disk; several times",
-         "PATH[,size=N][,access=plain]"},
+         "PATH|URL[,size=N][,access=plain]"},
         {"suite", 0, 0, G_OPTION_ARG_STRING_ARRAY, &w.suites, "allow 3des or null, too", "NAME"},
         {"user", 0, 0, G_OPTION_ARG_STRING, &w.user, "whom it runs as once it is bound", "NAME"},
         {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &w.state_folder,

@@ -86,7 +86,7 @@ static bool multiply(struct task *task, struct range r)
     uint32_t block_bytes = task->lun->block_bytes;
     uint64_t all = r.blocks * block_bytes;
     uint32_t bytes = all < REPEATED_BYTES ? (uint32_t)all : REPEATED_BYTES;
-    uint8_t block[PLAIN_BLOCK_BYTES];
+    uint8_t block[WIRE_BLOCK_BYTES];
 
     memcpy(block, task->out, block_bytes);
     task->out = task_data_room(task, bytes);
@@ -225,7 +225,7 @@ void sbc_get_lba_status(struct task *task)
     } while (!error && lba < lun->blocks && n + 16 <= allocated && n + 16 <= LBA_STATUS_BYTES_MAX);
     wire_put32(out, n - 4);
     if (error)
-        task_check(task, SENSE_READ_ERROR);
+        task_check(task, target_read_sense(error));
     else
         task_data(task, out, n < allocated ? n : allocated);
 }

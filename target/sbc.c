@@ -75,7 +75,7 @@ void sbc_read(struct task *task)
     pthread_rwlock_unlock(&task->lun->unit->medium);
     if (error) {
         conn_log_rarely(task->conn, task->lun_number, "cannot read: %s", strerror(-error));
-        task_check(task, SENSE_READ_ERROR);
+        task_check(task, target_read_sense(error));
     } else {
         task_data(task, out, bytes);
     }
@@ -141,8 +141,11 @@ static struct sense compare(struct task *task, struct range r, uint32_t step)
     uint8_t disk[COMPARE_BYTES];
 
     for (uint64_t i = 0; i < r.blocks; i++) {
-        if (range_read(task, (struct range){r.lba + i, 1}, disk, block_bytes) != 0)
-            return SENSE_READ_ERROR;
+        struct sense sense =
+            target_read_sense(range_read(task, (struct range){r.lba + i, 1}, disk, block_bytes));
+
+        if (sense.key)
+            return sense;
         if (memcmp(disk, task->out + i * step, block_bytes) != 0)
             return SENSE_MISCOMPARE;
     }

@@ -125,9 +125,12 @@ static struct sense perform(struct task *task)
     return target_write_sense(error);
 }
 
+/* A disk that is away has not executed it. */
 static void answer(struct task *task, struct sense sense)
 {
-    if (sense.key)
+    if (sense.key == SENSE_NOT_READY.key)
+        task_status(task, SCSI_BUSY);
+    else if (sense.key)
         task_check(task, sense);
     else
         task_good(task);
@@ -146,7 +149,7 @@ static void waiting_execute(struct lease_write *write)
     struct task *task = task_of(write, write);
 
     task->job.run = run_after_waiting;
-    workers_push(task->conn->target->workers, &task->job);
+    workers_push(task->lun->workers, &task->job);
 }
 
 static void waiting_drop(struct lease_write *write)
@@ -276,7 +279,7 @@ static struct sense read_blocks(struct task *task, uint64_t lba, uint32_t blocks
                                         (size_t)blocks * WIRE_BLOCK_BYTES, lba * WIRE_BLOCK_BYTES);
     if (error)
         conn_log_rarely(task->conn, task->lun_number, "cannot read: %s", strerror(-error));
-    return error ? SENSE_READ_ERROR : SENSE_NONE;
+    return target_read_sense(error);
 }
 
 void sealed_read(struct task *task)

@@ -10,6 +10,7 @@ struct sense {
 };
 
 #define SENSE_NONE ((struct sense){0x00, 0x00, 0x00})
+#define SENSE_NOT_READY ((struct sense){0x02, 0x04, 0x01}) /* is becoming ready */
 #define SENSE_STOPPED ((struct sense){0x02, 0x04, 0x02}) /* initializing command required */
 #define SENSE_READ_ERROR ((struct sense){0x03, 0x11, 0x00})
 #define SENSE_WRITE_ERROR ((struct sense){0x03, 0x0C, 0x00})

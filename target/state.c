@@ -12,8 +12,10 @@
 
 #include <glib.h>
 
+#include "backend.h"
+
 #define SUFFIX ".encsan-state"
-/* For devices: a state beside one would not outlive a boot. */
+/* For devices, beside which a state would not outlive a boot, and for disks elsewhere. */
 #define DEVICES_FOLDER "/var/lib/encsan-target"
 #define HASH_BYTES 32
 
@@ -38,13 +40,18 @@ _Static_assert(sizeof(struct image) == 200, "state file");
 
 /* ---- the name ---- */
 
-/* Of a disk that is not there yet: where it is going to be. */
+/* Of a disk that is not there yet: where it is going to be. Of an URL: without
+ * the user, who may change. */
 static char *resolve(const char *disk)
 {
     g_autofree char *folder = g_path_get_dirname(disk), *name = g_path_get_basename(disk);
-    char *path = realpath(disk, NULL);
+    const char *at = strrchr(disk, '@');
     g_autofree char *resolved = NULL;
+    char *path;
 
+    if (backend_is_upstream(disk))
+        return at ? g_strconcat(UPSTREAM_SCHEME, at + 1, NULL) : g_strdup(disk);
+    path = realpath(disk, NULL);
     if (path || errno != ENOENT)
         return path;
     resolved = realpath(folder, NULL);
@@ -55,7 +62,7 @@ static bool is_device(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+    return backend_is_upstream(path) || (stat(path, &st) == 0 && S_ISBLK(st.st_mode));
 }
 
 char *state_path_with(const char *suffix, const char *disk, const char *folder, char *message,

@@ -39,6 +39,14 @@ int target_close(struct target *target, char *message, size_t size)
     return result;
 }
 
+void target_give_up(struct target *target)
+{
+    g_autoptr(GPtrArray) luns = target_all_luns(target);
+
+    for (unsigned i = 0; i < luns->len; i++)
+        lun_give_up(luns->pdata[i]);
+}
+
 struct config *target_config(struct target *target)
 {
     struct config *config;
@@ -190,9 +198,32 @@ char *target_who(struct target *target, const uint8_t key[KEY_BYTES])
                                         : g_strdup_printf("%s (%s)", text, initiator);
 }
 
+static struct sense sense_of(int error, struct sense medium_error)
+{
+    switch (-error) {
+    case 0:
+        return SENSE_NONE;
+    case EAGAIN:
+        return SENSE_NOT_READY;
+    case ENOSPC:
+    case EDQUOT:
+        return SENSE_SPACE_ALLOCATION;
+    case EROFS:
+        return SENSE_WRITE_PROTECTED;
+    case EBUSY:
+    case EREMOTEIO:
+        return SENSE_INTERNAL_FAILURE;
+    default:
+        return medium_error;
+    }
+}
+
 struct sense target_write_sense(int error)
 {
-    if (error == 0)
-        return SENSE_NONE;
-    return error == -ENOSPC || error == -EDQUOT ? SENSE_SPACE_ALLOCATION : SENSE_WRITE_ERROR;
+    return sense_of(error, SENSE_WRITE_ERROR);
+}
+
+struct sense target_read_sense(int error)
+{
+    return sense_of(error, SENSE_READ_ERROR);
 }

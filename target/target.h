@@ -67,7 +67,11 @@ char *target_who(struct target *target, const uint8_t key[KEY_BYTES]);
 /* NAME alone, or KEY; for counters. */
 char *target_initiator(struct target *target, const uint8_t key[KEY_BYTES]);
 
+/* No command waits any more for a disk that is away. */
+void target_give_up(struct target *target);
+
 /* The sense of a backend's -errno; of 0 SENSE_NONE. */
 struct sense target_write_sense(int error);
+struct sense target_read_sense(int error);
 
 #endif

@@ -181,7 +181,7 @@ void task_start(struct task *task)
         task_check(task, task->refusal);
     } else if (command_has(task->command, COMMAND_WORKER) && !sealed_runs_in_reader(task)) {
         task->job.run = run_job;
-        workers_push(task->conn->target->workers, &task->job);
+        workers_push(task->lun->workers, &task->job);
     } else {
         command_run(task->command, task);
     }
