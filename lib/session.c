@@ -375,8 +375,8 @@ static void lose(struct session *s)
 
     if (s->why)
         error = s->why;
-    else if (!*error)
-        error = "closed by the target";
+    else if (!*error || strstr(error, "reconnect") || strncmp(error, "SENSE", strlen("SENSE")) == 0)
+        error = "closed by the target"; /* libiscsi speaks of what it was told not to do, or of old */
     snprintf(why, sizeof why, "%.*s", (int)strcspn(error, "\n"), error);
     iscsi_destroy_context(s->iscsi); /* its callbacks only set `failed` */
     s->iscsi = NULL;

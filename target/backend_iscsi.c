@@ -181,7 +181,7 @@ static int iscsi_zero(struct backend *backend, uint64_t count, uint64_t offset)
     write_begins(d);
     if (d->unmaps)
         error = write_same(d, count, offset);
-    if (error == -EOPNOTSUPP) {
+    if (error == -EOPNOTSUPP || error == -EREMOTEIO) { /* some say so where what is below them can't */
         d->unmaps = false;
         error = write_zeros(d, count, offset);
     }

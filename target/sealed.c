@@ -125,10 +125,10 @@ static struct sense perform(struct task *task)
     return target_write_sense(error);
 }
 
-/* A disk that is away has not executed it. */
+/* By a disk that is away, or was restarted meanwhile, it is not executed: it is to come again. */
 static void answer(struct task *task, struct sense sense)
 {
-    if (sense.key == SENSE_NOT_READY.key)
+    if (sense.key == SENSE_NOT_READY.key || sense.key == SENSE_ABORTED.key)
         task_status(task, SCSI_BUSY);
     else if (sense.key)
         task_check(task, sense);

@@ -32,6 +32,7 @@ KEY=$T/key
 M=$T/mnt
 TARGET_PID=
 HELPERS= # further processes to end, by their ids
+LAST=    # the same, when all others have ended, and by force
 
 # A report of a sanitizer ends in a file, also a daemon's.
 ASAN_OPTIONS=detect_leaks=1:log_path=$T/sanitizer
@@ -123,6 +124,10 @@ clear_away() {
     done
     for id in $HELPERS $TARGET_PID; do
         kill "$id" 2>/dev/null || :
+        wait "$id" 2>/dev/null || :
+    done
+    for id in $LAST; do
+        kill -9 "$id" 2>/dev/null || :
         wait "$id" 2>/dev/null || :
     done
 }

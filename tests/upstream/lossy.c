@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A disk with a cache that a power cut empties: lossy FILE MOUNTPOINT serves
+ * MOUNTPOINT/disk, whose bytes reach FILE with an fsync and not before.
+ *
+ * Writing to MOUNTPOINT/control
+ *   cut      drops what was written since the last fsync
+ *   freeze   lets nothing more happen to the disk; the next cut ends it
+ *   fail     the next fsync fails and drops it, as Linux does with pages it cannot write
+ * and reading it tells how many bytes were dropped so far.
+ *
+ * One thread: operations come one after the other.
+ */
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BLOCK 512
+#define QUEUE_MAX 1024
+
+enum { ROOT = FUSE_ROOT_ID, DISK, CONTROL };
+
+static struct {
+    int fd;
+    size_t size;
+    uint8_t *cached; /* as it is read */
+    uint8_t *dirty;  /* a byte a block */
+    unsigned long long dropped;
+    bool frozen, fails;
+    struct waiting { /* while it is frozen */
+        fuse_req_t req;
+        char *data; /* of a write; NULL: */
+        bool sync;  /* or a read */
+        size_t size;
+        off_t offset;
+    } queue[QUEUE_MAX];
+    unsigned queued;
+} disk;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+/* ---- the cache ---- */
+
+static void disk_write(const char *data, size_t size, off_t offset)
+{
+    memcpy(disk.cached + offset, data, size);
+    for (size_t b = (size_t)offset / BLOCK; b * BLOCK < (size_t)offset + size; b++)
+        disk.dirty[b] = 1;
+}
+
+static void disk_drop(void)
+{
+    for (size_t b = 0; b * BLOCK < disk.size; b++) {
+        if (!disk.dirty[b])
+            continue;
+        if (pread(disk.fd, disk.cached + b * BLOCK, BLOCK, (off_t)(b * BLOCK)) != BLOCK)
+            die("pread");
+        disk.dirty[b] = 0;
+        disk.dropped += BLOCK;
+    }
+}
+
+static int disk_sync(void)
+{
+    if (disk.fails) {
+        disk.fails = false;
+        disk_drop();
+        return EIO;
+    }
+    for (size_t b = 0; b * BLOCK < disk.size; b++) {
+        if (!disk.dirty[b])
+            continue;
+        if (pwrite(disk.fd, disk.cached + b * BLOCK, BLOCK, (off_t)(b * BLOCK)) != BLOCK)
+            die("pwrite");
+        disk.dirty[b] = 0;
+    }
+    return 0;
+}
+
+/* ---- what waits while it is frozen ---- */
+
+static void answer(const struct waiting *w)
+{
+    if (w->data) {
+        disk_write(w->data, w->size, w->offset);
+        fuse_reply_write(w->req, w->size);
+    } else if (w->sync) {
+        fuse_reply_err(w->req, disk_sync());
+    } else {
+        fuse_reply_buf(w->req, (const char *)disk.cached + w->offset, w->size);
+    }
+}
+
+static void act(struct waiting w)
+{
+    if (!disk.frozen) {
+        answer(&w);
+        return;
+    }
+    if (disk.queued == QUEUE_MAX)
+        die("too much waits");
+    if (w.data) {
+        char *copy = malloc(w.size);
+
+        if (!copy)
+            die("malloc");
+        w.data = memcpy(copy, w.data, w.size);
+    }
+    disk.queue[disk.queued++] = w;
+}
+
+static void cut(void)
+{
+    disk_drop();
+    disk.frozen = false;
+    for (unsigned i = 0; i < disk.queued; i++) {
+        answer(&disk.queue[i]);
+        free(disk.queue[i].data);
+    }
+    disk.queued = 0;
+}
+
+/* ---- the files ---- */
+
+static bool attributes(fuse_ino_t ino, struct stat *st)
+{
+    memset(st, 0, sizeof *st);
+    st->st_ino = ino;
+    st->st_nlink = 1;
+    st->st_mode = ino == ROOT ? S_IFDIR | 0700 : S_IFREG | 0600;
+    st->st_size = ino == DISK ? (off_t)disk.size : 0;
+    return ino <= CONTROL;
+}
+
+static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct stat st;
+
+    if (attributes(ino, &st))
+        fuse_reply_attr(req, &st, 3600);
+    else
+        fuse_reply_err(req, ENOENT);
+}
+
+static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
+                       struct fuse_file_info *fi)
+{
+    do_getattr(req, ino, fi);
+}
+
+static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct fuse_entry_param e = {.attr_timeout = 3600, .entry_timeout = 3600};
+
+    e.ino = strcmp(name, "disk") == 0 ? DISK : strcmp(name, "control") == 0 ? CONTROL : 0;
+    if (e.ino && attributes(e.ino, &e.attr))
+        fuse_reply_entry(req, &e);
+    else
+        fuse_reply_err(req, ENOENT);
+}
+
+static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    fi->direct_io = 1; /* no other cache than ours */
+    fuse_reply_open(req, fi);
+}
+
+static void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    char text[32];
+
+    if (ino == CONTROL) {
+        int n = snprintf(text, sizeof text, "%llu\n", disk.dropped);
+
+        fuse_reply_buf(req, text + (offset < n ? offset : n), offset < n ? (size_t)(n - offset) : 0);
+        return;
+    }
+    if ((size_t)offset > disk.size)
+        size = 0;
+    else if (size > disk.size - (size_t)offset)
+        size = disk.size - (size_t)offset;
+    act((struct waiting){.req = req, .size = size, .offset = offset});
+}
+
+static void control(const char *word, size_t size)
+{
+    if (size >= 6 && memcmp(word, "freeze", 6) == 0)
+        disk.frozen = true;
+    else if (size >= 4 && memcmp(word, "fail", 4) == 0)
+        disk.fails = true;
+    else
+        cut();
+}
+
+static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+                     struct fuse_file_info *fi)
+{
+    if (ino == CONTROL) {
+        control(data, size);
+        fuse_reply_write(req, size);
+    } else if ((size_t)offset > disk.size || size > disk.size - (size_t)offset) {
+        fuse_reply_err(req, ENOSPC);
+    } else {
+        act((struct waiting){
+            .req = req, .data = (char *)data, .size = size, .offset = offset});
+    }
+}
+
+static void do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    act((struct waiting){.req = req, .sync = true});
+}
+
+static const struct fuse_lowlevel_ops operations = {
+    .lookup = do_lookup,
+    .getattr = do_getattr,
+    .setattr = do_setattr,
+    .open = do_open,
+    .read = do_read,
+    .write = do_write,
+    .fsync = do_fsync,
+};
+
+static void load(const char *path)
+{
+    struct stat st;
+
+    disk.fd = open(path, O_RDWR | O_CLOEXEC);
+    if (disk.fd < 0 || fstat(disk.fd, &st) != 0)
+        die(path);
+    disk.size = (size_t)st.st_size;
+    disk.cached = mmap(NULL, disk.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    disk.dirty = calloc(disk.size / BLOCK + 1, 1);
+    if (disk.cached == MAP_FAILED || !disk.dirty ||
+        pread(disk.fd, disk.cached, disk.size, 0) != (ssize_t)disk.size)
+        die(path);
+}
+
+int main(int argc, char **argv)
+{
+    char *arguments[] = {argv[0], NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(1, arguments);
+    struct fuse_session *session;
+
+    if (argc != 3) {
+        fprintf(stderr, "usage: lossy FILE MOUNTPOINT\n");
+        return 2;
+    }
+    load(argv[1]);
+    session = fuse_session_new(&args, &operations, sizeof operations, NULL);
+    if (!session || fuse_set_signal_handlers(session) != 0 ||
+        fuse_session_mount(session, argv[2]) != 0)
+        return 1;
+    fuse_session_loop(session);
+    fuse_session_unmount(session);
+    fuse_session_destroy(session);
+    return 0;
+}
