@@ -31,6 +31,7 @@
 #define SESSIONS 4
 #define CALLS_MAX (UPSTREAM_WORKERS + 16) /* at once; sessions and flushes have threads of their own */
 #define WAIT_US 20000000    /* less than the 30 s after which initiators lose their patience */
+#define WAIT_LEAST_US 500000
 #define ANSWER_US 30000000  /* then the target is hung */
 #define FLUSH_US 180000000  /* the same for what a cache holds */
 #define GIVE_UP_US 5000000  /* the same once we are to end */
@@ -67,6 +68,7 @@ struct upstream {
     pthread_cond_t changed;
     enum { OPENING, THERE, BROKEN } state;
     bool ending;
+    uint64_t away_us; /* since when, where it is not there */
     uint64_t given_up_us;
     struct session *sessions[SESSIONS];
     unsigned opened, live; /* of them: session_open, and not lost */
@@ -84,8 +86,10 @@ static void break_off(struct upstream *u)
 {
     if (u->state == BROKEN)
         return;
-    if (u->state == THERE)
+    if (u->state == THERE) {
         u->events.lost(u->events.opaque);
+        u->away_us = now_us();
+    }
     u->state = BROKEN;
     for (unsigned i = 0; i < u->opened; i++)
         session_abandon(u->sessions[i]);
@@ -242,12 +246,23 @@ static bool wait_until_there(struct upstream *u, uint64_t until_us)
     return true;
 }
 
+/* Until when a command waits. Who comes late may have stood in a queue behind others who waited. */
+static uint64_t patience(const struct upstream *u)
+{
+    uint64_t now = now_us();
+
+    if (u->state == THERE)
+        return now + WAIT_US;
+    return u->away_us + WAIT_US > now + WAIT_LEAST_US ? u->away_us + WAIT_US : now + WAIT_LEAST_US;
+}
+
 int upstream_run(struct upstream *u, struct upstream_command *command)
 {
-    uint64_t until_us = now_us() + WAIT_US;
     int error = -EAGAIN;
+    uint64_t until_us;
 
     pthread_mutex_lock(&u->lock);
+    until_us = patience(u);
     while (error == -EAGAIN && now_us() < until_us && wait_until_there(u, until_us)) {
         error = attempt(u, u->sessions[u->turn++ % SESSIONS], command);
         if (error != -EAGAIN || command->once || u->giving_up)
