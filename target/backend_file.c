@@ -209,12 +209,17 @@ static int fail(char *message, size_t size, const char *format, ...)
     return -1;
 }
 
+/* Of a block device O_EXCL keeps out whoever mounts it or opens it so, too: open(2). */
 static int open_or_make(const char *path, bool make, char *message, size_t size)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+    struct stat st;
+    bool device = stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+    int fd = open(path, O_RDWR | O_CLOEXEC | (device ? O_EXCL : make ? O_CREAT : 0), 0600);
 
     if (fd >= 0)
         return fd;
+    if (errno == EBUSY)
+        return fail(message, size, "%s: in use: it is mounted, or another serves it", path);
     if (errno == ENOENT && !make)
         return fail(message, size, "%s: no such file; with --lun %s,size=SIZE it is made", path,
                     path);
