@@ -268,5 +268,6 @@ int main(int argc, char **argv)
     fuse_session_loop(session);
     fuse_session_unmount(session);
     fuse_session_destroy(session);
+    fuse_opt_free_args(&args);
     return 0;
 }
