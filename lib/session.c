@@ -251,9 +251,16 @@ static void drain(struct session *s)
 
 /* ---- whether the peer lives ---- */
 
+/* A unit attention is told once: it must not be lost with the ping. Who comes again hears of it. */
 static void ping_answered(struct slot *slot)
 {
-    ((struct transmission *)slot)->session->pinging = false;
+    struct session *s = ((struct transmission *)slot)->session;
+
+    s->pinging = false;
+    if (slot->status == SLOT_CHECK && slot->sense_key == SCSI_SENSE_UNIT_ATTENTION) {
+        s->why = "unit attention";
+        s->failed = true;
+    }
 }
 
 static void ping(struct session *s)

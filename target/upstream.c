@@ -34,7 +34,7 @@
 #define WAIT_LEAST_US 500000
 #define ANSWER_US 30000000  /* then the target is hung */
 #define FLUSH_US 180000000  /* the same for what a cache holds */
-#define GIVE_UP_US 5000000  /* the same once we are to end */
+#define GIVE_UP_US 30000000 /* the same once we are to end */
 #define CONNECT_US 5000000
 #define AGAIN_US 500000     /* between two attempts to log in */
 #define PAUSE_US 50000      /* before a command that was not executed is sent again */
