@@ -10,7 +10,7 @@
 #include "range.h"
 #include "task.h"
 
-#define COMPARE_BYTES 4096
+#define COMPARE_BYTES (64u << 10) /* at once: each time costs a round trip where the disk is far */
 
 /* ---- capacity ---- */
 
@@ -134,19 +134,34 @@ void sbc_start_stop_unit(struct task *task)
 
 /* ---- verifying ---- */
 
+/* Of the blocks from `first` on. */
+static bool is_equal(const struct task *task, const uint8_t *disk, uint64_t first, uint32_t blocks,
+                     uint32_t step)
+{
+    uint32_t block_bytes = task->lun->block_bytes;
+
+    for (uint32_t i = 0; i < blocks; i++)
+        if (memcmp(disk + i * block_bytes, task->out + (first + i) * step, block_bytes) != 0)
+            return false;
+    return true;
+}
+
 /* What is on the disk against `data`, of which `step` bytes follow each other. */
 static struct sense compare(struct task *task, struct range r, uint32_t step)
 {
-    uint32_t block_bytes = task->lun->block_bytes;
+    uint32_t block_bytes = task->lun->block_bytes, n;
     uint8_t disk[COMPARE_BYTES];
 
-    for (uint64_t i = 0; i < r.blocks; i++) {
-        struct sense sense =
-            target_read_sense(range_read(task, (struct range){r.lba + i, 1}, disk, block_bytes));
+    for (uint64_t i = 0; i < r.blocks; i += n) {
+        uint64_t left = r.blocks - i;
+        struct sense sense;
 
+        n = left < COMPARE_BYTES / block_bytes ? (uint32_t)left : COMPARE_BYTES / block_bytes;
+        sense = target_read_sense(
+            range_read(task, (struct range){r.lba + i, n}, disk, n * block_bytes));
         if (sense.key)
             return sense;
-        if (memcmp(disk, task->out + i * step, block_bytes) != 0)
+        if (!is_equal(task, disk, i, n, step))
             return SENSE_MISCOMPARE;
     }
     return SENSE_NONE;
