@@ -340,6 +340,16 @@ void lease_expel(struct lease *l, bool (*allowed)(const uint8_t *key, const void
     due_call(&due);
 }
 
+void lease_each_session(struct lease *l, void (*each)(const void *session))
+{
+    const struct grant *g;
+
+    pthread_mutex_lock(&l->lock);
+    TAILQ_FOREACH(g, &l->grants, link)
+    each(g->session);
+    pthread_mutex_unlock(&l->lock);
+}
+
 void lease_set_timeout(struct lease *l, uint64_t timeout_us)
 {
     pthread_mutex_lock(&l->lock);

@@ -114,6 +114,8 @@ bool lease_release(struct lease *lease, const struct grant *grant);
  * is the next one's who comes. `expelled` is told of each session with the lock held. */
 void lease_expel(struct lease *lease, bool (*allowed)(const uint8_t *key, const void *argument),
                  void (*expelled)(const void *session), const void *argument);
+/* The session of each grant, with the lock held; of some sessions it is several times. */
+void lease_each_session(struct lease *lease, void (*each)(const void *session));
 void lease_set_timeout(struct lease *lease, uint64_t timeout_us);
 
 bool lease_may_read(struct lease *lease, const struct grant *grant);

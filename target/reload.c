@@ -217,10 +217,29 @@ static void apply_to_lun(struct plan *plan, const struct change *change)
         unit_has_grown(lun->unit);
 }
 
+static void its_lun_goes(const void *session)
+{
+    end_session((struct conn *)session, "its LUN is taken away");
+}
+
+/* A mount asks again until its LUN comes back; it must not hear first that there
+ * is none, which it would take for a broken disk. So this comes before the LUN is away. */
+static void end_mounts(const struct plan *plan)
+{
+    for (unsigned i = 0; i < plan->changes->len; i++) {
+        const struct change *change = &g_array_index(plan->changes, struct change, i);
+
+        if (!change->after && change->lun->lease)
+            lease_each_session(change->lun->lease, its_lun_goes);
+    }
+}
+
 static void retire(struct plan *plan, struct lun *lun)
 {
-    if (lun->lease)
+    if (lun->lease) {
         lease_retire(lun->lease);
+        lease_each_session(lun->lease, its_lun_goes); /* who has come meanwhile */
+    }
     g_ptr_array_add(plan->reload->retired, lun); /* with the reference that the target had */
 }
 
@@ -266,6 +285,7 @@ static void carry_out(struct plan *plan)
 {
     struct target *target = plan->reload->target;
 
+    end_mounts(plan);
     swap(plan);
     memory_set_limit(target->memory, plan->next->memory_bytes);
     for (unsigned i = 0; i < plan->changes->len; i++) {

@@ -123,8 +123,32 @@ mnt_anew
 [ "$(df -m --output=size "$M" | tail -n 1)" -gt 650 ] || fail "$(df -m "$M")"
 same "$T/data" "$M/last"
 umnt
+say "a LUN that is gone, and comes back, under a copy: the mount waits and loses nothing"
+mnt
+(
+    for i in 1 2 3 4; do
+        cp "$T/data" "$M/across$i"
+        sync "$M/across$i"
+    done
+) &
+copy=$!
+HELPERS="$HELPERS $copy"
+until_true 60 test -s "$M/across1" || fail "no copy"
+write_conf 800M "$with_other"
+sed -i '/^.lun 1.$/,/^initiators/d' "$T/conf"
+reload "LUN 1: closed"
+kill -0 $copy || fail "it did not need the LUN"
+write_conf 800M "$with_other"
+reload "LUN 1: added"
+wait $copy || fail "the copy was interrupted"
+mnt_anew
+for i in 1 2 3 4; do
+    same "$T/data" "$M/across$i"
+done
+umnt
 say "a LUN that is gone"
 write_conf 800M
 reload "LUN 2: closed"
 ! "$ENCSANFS" "${URL%/1}/2" "$T/mnt2" -o "key=$KEY,target_key=$TARGET_KEY" 2>"$T/gone.err" || fail "it is still there"
+grep -q "LUN 2" "$T/gone.err" || cat "$T/gone.err"
 check_disk
