@@ -221,8 +221,7 @@ static int open_or_make(const char *path, bool make, char *message, size_t size)
     if (errno == EBUSY)
         return fail(message, size, "%s: in use: it is mounted, or another serves it", path);
     if (errno == ENOENT && !make)
-        return fail(message, size, "%s: no such file; with --lun %s,size=SIZE it is made", path,
-                    path);
+        return fail(message, size, "%s: no such file; with a size=, it is made", path);
     return fail(message, size, "%s: %s", path, strerror(errno));
 }
 

@@ -77,6 +77,7 @@ void config_init(struct config *config)
 
 void config_free(struct config *config)
 {
+    g_free(config->file);
     g_strfreev(config->listen);
     g_free(config->key_file);
     g_free(config->user);
@@ -220,6 +221,14 @@ char *config_lun_label(const struct lun_settings *lun)
 {
     return lun->target ? g_strdup_printf("%s/%u", lun->target, lun->number)
                        : g_strdup_printf("%u", lun->number);
+}
+
+char *config_where(const struct config *config, const struct lun_settings *lun)
+{
+    g_autofree char *label = config_lun_label(lun);
+
+    return config->file ? g_strdup_printf("%s:%u: [lun %s] ", config->file, lun->line, label)
+                        : g_strdup("");
 }
 
 static void keep_text(char *now, char **next, const char *key, GString *kept)

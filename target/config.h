@@ -53,6 +53,7 @@ struct lun_settings {
 
 struct config {
     atomic_uint references;
+    char *file;    /* that says all this; NULL: the command line does */
     char **listen; /* HOST:PORT, [V6]:PORT */
     char *key_file;
     unsigned suites;    /* WIRE_SUITE_BIT of each */
@@ -110,6 +111,10 @@ bool config_size(const char *text, uint64_t *bytes);
 bool config_suite(const char *text, unsigned *suites);
 #define CONFIG_SUITE "aes-256-gcm, chacha20-poly1305, 3des or null"
 #define CONFIG_KEY "a public key, which has 44 characters and comes from encsan keygen"
+
+/* What a message about this LUN begins with, up to a space: its place in the file; "" where
+ * there is none. The caller's. */
+char *config_where(const struct config *config, const struct lun_settings *lun);
 
 /* What only the whole can show. */
 struct config_fault {

@@ -516,6 +516,7 @@ bool config_read(struct config *config, const char *path, char *message, size_t 
 
     if (!text)
         return false;
+    config->file = g_strdup(path);
     r.lines = lines_new(path, text, message, size);
     if (!r.lines)
         return false;

@@ -120,7 +120,8 @@ struct lun *lun_open(const struct target *target, const struct config *config,
 {
     static atomic_uint opened;
     struct lun *lun = g_new0(struct lun, 1);
-    char unused[256];
+    g_autofree char *where = config_where(config, settings);
+    char wrong[512], unused[256];
 
     atomic_init(&lun->references, 1);
     lun->number = settings->number;
@@ -131,8 +132,9 @@ struct lun *lun_open(const struct target *target, const struct config *config,
     lun->sealed = !settings->plain;
     lun->settings = settings;
     make_id(lun);
-    if (open_disk(target, config, lun, settings, message, size) == 0)
+    if (open_disk(target, config, lun, settings, wrong, sizeof wrong) == 0)
         return lun;
+    snprintf(message, size, "%s%s", where, wrong);
     if (lun->backend)
         lun_close(lun, unused, sizeof unused);
     lun_unref(lun);

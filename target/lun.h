@@ -45,7 +45,8 @@ struct lun {
     unsigned tasks;                      /* that have begun */
 };
 
-/* As its settings in this configuration say. NULL, with one line for the user in `message`. */
+/* As its settings in this configuration say. NULL, with one line for the user in `message`, which
+ * begins with their place. */
 struct lun *lun_open(const struct target *target, const struct config *config,
                      const struct lun_settings *settings, char *message, size_t size);
 /* To the size that these settings want, or to the one that its disk has now. *grown: it has

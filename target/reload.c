@@ -45,14 +45,13 @@ static bool fail(struct plan *plan, const struct lun_settings *settings, const c
     __attribute__((format(printf, 3, 4)));
 static bool fail(struct plan *plan, const struct lun_settings *settings, const char *format, ...)
 {
-    g_autofree char *label = config_lun_label(settings), *what = NULL;
+    g_autofree char *where = config_where(plan->next, settings), *what = NULL;
     va_list args;
 
     va_start(args, format);
     what = g_strdup_vprintf(format, args);
     va_end(args);
-    snprintf(plan->message, sizeof plan->message, "%s:%u: [lun %s] %s", plan->reload->path,
-             settings->line, label, what);
+    snprintf(plan->message, sizeof plan->message, "%s%s", where, what);
     return false;
 }
 
@@ -103,9 +102,9 @@ static bool plan_lun(struct plan *plan, const struct lun_settings *settings)
                     settings->path, other->sealed ? "sealed" : "plain", other->label,
                     other->target_name);
     } else {
-        change.lun = lun_open(target, plan->next, settings, message, sizeof message);
+        change.lun = lun_open(target, plan->next, settings, plan->message, sizeof plan->message);
         if (!change.lun)
-            return fail(plan, settings, "%s", message);
+            return false;
     }
     g_array_append_val(plan->changes, change);
     return true;

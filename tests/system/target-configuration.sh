@@ -31,6 +31,9 @@ sed 's/^size=.*/colour=red/' "$T/conf" >"$T/wrong"
 refused 1 "$T/wrong:12: .lun 3. colour= is unknown here; there are path, size" \
     "$ENCSAN_TARGET" --config "$T/wrong" --check
 refused 1 "$T/wrong:12: " "$ENCSAN_TARGET" --config "$T/wrong"
+sed "s,^path=.*/plain,path=$T/none," "$T/conf" >"$T/wrong"
+refused 1 "$T/wrong:14: .lun 9. $T/none: no such file; with a size=, it is made" "$ENCSAN_TARGET" --config "$T/wrong"
+rm "$DISK"
 refused 1 "$T/none" "$ENCSAN_TARGET" --config "$T/none" --check
 refused 2 "beside it" "$ENCSAN_TARGET" --config "$T/conf" --name "$IQN"
 refused 2 "needs --config" "$ENCSAN_TARGET" --check
