@@ -256,18 +256,33 @@ static void log_change(const struct change *change)
                  lun->blocks * lun->block_bytes, lun->path);
 }
 
+static void lose_lun(const struct conn *conn, const struct lun *lun)
+{
+    struct port port = {0};
+
+    memcpy(port.name, conn->initiator, sizeof port.name);
+    memcpy(port.isid, conn->isid, sizeof port.isid);
+    if (lun->unit)
+        unit_release_port(lun->unit, &port);
+}
+
 /* Does the session see another list of LUNs than before? */
 static bool sees_change(const struct plan *plan, const struct conn *conn)
 {
+    bool changed = false;
+
     for (unsigned i = 0; i < plan->changes->len; i++) {
         const struct change *c = &g_array_index(plan->changes, struct change, i);
+        bool before = c->before && target_shows(c->before, conn->user);
+        bool after = c->after && target_shows(c->after, conn->user);
 
-        if (strcmp(c->lun->target_name, conn->target_name) == 0 &&
-            (c->before && target_shows(c->before, conn->user)) !=
-                (c->after && target_shows(c->after, conn->user)))
-            return true;
+        if (strcmp(c->lun->target_name, conn->target_name) != 0 || before == after)
+            continue;
+        if (before)
+            lose_lun(conn, c->lun);
+        changed = true;
     }
-    return false;
+    return changed;
 }
 
 static void apply_to_session(struct conn *conn, void *argument)

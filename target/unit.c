@@ -198,6 +198,14 @@ void unit_has_grown(struct unit *unit)
     pthread_mutex_unlock(&unit->lock);
 }
 
+void unit_release_port(struct unit *unit, const struct port *port)
+{
+    pthread_mutex_lock(&unit->lock);
+    if (unit->reserved_by && port_equal(&unit->reserved_by->port, port))
+        unit->reserved_by = NULL;
+    pthread_mutex_unlock(&unit->lock);
+}
+
 /* ---- tasks ---- */
 
 enum start { STARTS, ABORTED, CONFLICTS, FAILS };

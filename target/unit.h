@@ -105,6 +105,8 @@ void unit_establish(struct unit *unit, enum attention attention, const struct it
 /* ---- for a reload ---- */
 void unit_set_read_only(struct unit *unit, bool read_only);
 void unit_has_grown(struct unit *unit);
+/* This port may not have the LUN any more: what it holds by RESERVE (6) is free. */
+void unit_release_port(struct unit *unit, const struct port *port);
 
 /* LOGICAL UNIT RESET: SAM-5, 6.3.3. Waits for what runs. */
 void unit_reset(struct unit *unit);
