@@ -21,8 +21,8 @@ ROUNDS = 4
 DEPTH = 4            # commands at a time
 LARGE = {'InitialR2T': 'No', 'FirstBurstLength': 262144, 'MaxRecvDataSegmentLength': 262144}
 TASK_SET_FULL, BUSY = 0x28, 0x08
-MEMORY_LIMIT = 512   # MiB, for data
-MEMORY_BESIDE = 192  # MiB: threads, sessions, the programs themselves
+MEMORY_LIMIT = 128   # MiB, for data: a fraction of what they ask for
+MEMORY_BESIDE = 64   # MiB: threads, sessions, the programs themselves
 
 
 def retried(c, cdb, out=b'', expected=0):
@@ -106,7 +106,8 @@ def misbehave(target, number):
 
 class Crowd(unittest.TestCase):
     def test_crowd(self):
-        target = Target(megabytes=GOOD_ONES * ROUNDS * BLOCKS * BLOCK >> 20)
+        size = GOOD_ONES * ROUNDS * BLOCKS * BLOCK >> 20
+        target = ConfiguredTarget(lambda target: lun_group(target, 1, size=f'{size}M'), f'memory={MEMORY_LIMIT}M\n')
         with concurrent.futures.ThreadPoolExecutor(10) as crowd:
             bad = list(crowd.map(lambda number: misbehave(target, number), range(BAD_ONES)))
         copiers = [Copier(target, number) for number in range(GOOD_ONES)]
