@@ -55,7 +55,9 @@ enum {
 #define WIRE_REKEY_BYTES (UINT64_C(1) << 38)
 #endif
 #define WIRE_REKEY_MESSAGES_3DES (UINT64_C(1) << 18)
+#ifndef WIRE_REKEY_US
 #define WIRE_REKEY_US (3600 * UINT64_C(1000000))
+#endif
 
 /* ---- suites ---- */
 enum wire_suite {
