@@ -4,17 +4,17 @@
  * told on standard input, one command a line. With K a command means the K-th
  * connection that is open, modulo how many there are; without, all of them.
  *
- *   reset [K]            both ends get a RST
- *   cut [K]              both ends get a FIN
- *   reset-at BYTES [K]   a RST once so many more bytes have gone to the target
- *   stall MS             nothing is forwarded
- *   silence up|down MS   nothing is forwarded to the target, or from it
- *   delay MS             from now on every byte arrives so much later
- *   rate BYTES           a second, each way; 0: no limit
- *   away MS              all are reset, and new ones too
- *   random SEED          from now on one of these every 0.2 to 2 s, none for longer than 1 s
- *   quiet                no more of that; no delay, no limit
- *   say                  prints how many faults there were
+ *   reset [K]                   both ends get a RST
+ *   cut [K]                     both ends get a FIN
+ *   reset-at up|down BYTES [K]  a RST once so many more bytes have gone to the target, or from it
+ *   stall MS [K]                nothing is forwarded
+ *   silence up|down MS [K]      nothing is forwarded to the target, or from it
+ *   delay MS                    from now on every byte arrives so much later
+ *   rate BYTES                  a second, each way; 0: no limit
+ *   away MS                     all are reset, and new ones too
+ *   random SEED                 from now on one of these every 0.2 to 2 s, none for longer than 1 s
+ *   quiet                       no more of that; no delay, no limit
+ *   say                         prints how many faults there were
  *
  *     proxy PORT [ADDRESS]   of a target on 127.0.0.1; prints "port N", its own, there or on ADDRESS
  *
@@ -58,13 +58,14 @@ struct flow {
     struct piece_list pieces;
     size_t queued;
     uint64_t free_us; /* the line has sent all before it */
+    uint64_t silent_until_us;
+    int64_t reset_after; /* bytes; negative: never */
     bool ended;       /* its source has */
 };
 
 struct line {  /* a connection */
     int fd[2]; /* [UP]: what reads go up from, the client's; [DOWN]: the target's; -1: unused */
     struct flow flow[2];
-    int64_t reset_after; /* bytes to the target; negative: never */
 };
 
 static struct {
@@ -154,9 +155,10 @@ static void line_open(int client)
             close(target);
         return;
     }
-    *l = (struct line){.fd = {client, target}, .reset_after = -1};
+    *l = (struct line){.fd = {client, target}};
     for (int way = 0; way < 2; way++) {
         TAILQ_INIT(&l->flow[way].pieces);
+        l->flow[way].reset_after = -1;
         if (setsockopt(l->fd[way], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 ||
             fcntl(l->fd[way], F_SETFL, O_NONBLOCK) != 0)
             die("a connection");
@@ -211,12 +213,12 @@ static bool take(struct line *l, enum way way)
     return true;
 }
 
-static size_t allowed(const struct line *l, enum way way, const struct piece *p)
+static size_t allowed(const struct flow *f, const struct piece *p)
 {
     size_t bytes = p->bytes - p->sent;
 
-    if (way == UP && l->reset_after >= 0 && bytes > (size_t)l->reset_after)
-        bytes = (size_t)l->reset_after;
+    if (f->reset_after >= 0 && bytes > (size_t)f->reset_after)
+        bytes = (size_t)f->reset_after;
     return bytes;
 }
 
@@ -225,47 +227,57 @@ static bool give(struct line *l, enum way way)
 {
     struct flow *f = &l->flow[way];
     struct piece *p = TAILQ_FIRST(&f->pieces);
-    size_t bytes = allowed(l, way, p);
+    size_t bytes = allowed(f, p);
     ssize_t n = bytes ? write(l->fd[!way], p->data + p->sent, bytes) : 0;
 
     if (n < 0)
         return errno == EAGAIN || errno == EINTR;
-    if (way == UP && l->reset_after >= 0)
-        l->reset_after -= n;
+    if (f->reset_after >= 0)
+        f->reset_after -= n;
     p->sent += (size_t)n;
     f->queued -= (size_t)n;
     if (p->sent == p->bytes) {
         TAILQ_REMOVE(&f->pieces, p, link);
         free(p);
     }
-    return !(way == UP && l->reset_after == 0);
+    return f->reset_after != 0;
 }
 
-static bool is_silent(enum way way)
+static bool is_silent(const struct line *l, enum way way)
 {
-    return proxy.silent_until_us[way] > now_us();
+    uint64_t now = now_us();
+
+    return proxy.silent_until_us[way] > now || l->flow[way].silent_until_us > now;
 }
 
-static bool may_give(const struct flow *f, enum way way)
+static bool may_give(const struct line *l, enum way way)
 {
-    const struct piece *p = TAILQ_FIRST(&f->pieces);
+    const struct piece *p = TAILQ_FIRST(&l->flow[way].pieces);
 
-    return p && !is_silent(way) && p->due_us <= now_us();
+    return p && !is_silent(l, way) && p->due_us <= now_us();
 }
 
 static bool has_ended(const struct line *l)
 {
     for (int way = 0; way < 2; way++)
-        if (l->flow[way].ended && TAILQ_EMPTY(&l->flow[way].pieces) && !is_silent((enum way)way))
+        if (l->flow[way].ended && TAILQ_EMPTY(&l->flow[way].pieces) && !is_silent(l, (enum way)way))
             return true;
     return false;
 }
 
 /* ---- commands ---- */
 
-static void silence(enum way way, uint64_t ms)
+/* `which` negative: all, and those that come. */
+static void silence(enum way way, uint64_t ms, int which)
 {
-    proxy.silent_until_us[way] = now_us() + ms * MS;
+    uint64_t until_us = now_us() + ms * MS;
+    struct line *open[LINES_MAX];
+    unsigned count = open_lines(open);
+
+    if (which < 0)
+        proxy.silent_until_us[way] = until_us;
+    else if (count > 0)
+        open[(unsigned)which % count]->flow[way].silent_until_us = until_us;
 }
 
 static void go_away(uint64_t ms)
@@ -289,14 +301,14 @@ static void end_lines(bool reset, int which)
             line_end(open[i], reset);
 }
 
-static void reset_at(int64_t bytes, int which)
+static void reset_at(enum way way, int64_t bytes, int which)
 {
     struct line *open[LINES_MAX];
     unsigned count = open_lines(open);
 
     for (unsigned i = 0; i < count; i++)
         if (which < 0 || (unsigned)which % count == i)
-            open[i]->reset_after = bytes;
+            open[i]->flow[way].reset_after = bytes;
 }
 
 static void quiet(void)
@@ -315,7 +327,7 @@ static void random_fault(void)
     proxy.next_us = now_us() + draw(200, 2000) * MS;
     proxy.delay_us = proxy.rate = 0;
     proxy.faults++;
-    switch (draw(0, 9)) {
+    switch (draw(0, 10)) {
     case 0:
         end_lines(true, (int)draw(0, LINES_MAX));
         break;
@@ -326,19 +338,22 @@ static void random_fault(void)
         end_lines(true, -1);
         break;
     case 3:
-        reset_at(draw(1, 200000), (int)draw(0, LINES_MAX));
+        reset_at((enum way)draw(0, 2), draw(1, 200000), (int)draw(0, LINES_MAX));
         break;
     case 4:
-        silence(UP, draw(50, 1000));
-        silence(DOWN, draw(50, 1000));
+        silence(UP, draw(50, 1000), -1);
+        silence(DOWN, draw(50, 1000), -1);
         break;
     case 5:
-        silence((enum way)draw(0, 2), draw(50, 1000));
+        silence((enum way)draw(0, 2), draw(50, 1000), -1);
         break;
     case 6:
-        proxy.delay_us = draw(5, 50) * MS;
+        silence((enum way)draw(0, 2), draw(50, 1000), (int)draw(0, LINES_MAX));
         break;
     case 7:
+        proxy.delay_us = draw(5, 50) * MS;
+        break;
+    case 8:
         proxy.rate = draw(200000, 2000000);
         break;
     default:
@@ -348,19 +363,22 @@ static void random_fault(void)
 
 static bool make_fault(const char *text)
 {
-    char word[32] = "", way[8] = "";
+    char word[32] = "", direction[8] = "";
     long a = -1, b = -1;
+    bool directed = sscanf(text, "%31s %7[updown] %ld %ld", word, direction, &a, &b) >= 3;
+    enum way way = strcmp(direction, "up") ? DOWN : UP;
 
-    sscanf(text, "%31s %ld %ld", word, &a, &b);
+    if (!directed)
+        sscanf(text, "%31s %ld %ld", word, &a, &b);
     if (!strcmp(word, "reset") || !strcmp(word, "cut")) {
         end_lines(*word == 'r', (int)a);
-    } else if (!strcmp(word, "reset-at") && a > 0) {
-        reset_at(a, (int)b);
+    } else if (!strcmp(word, "reset-at") && directed && a > 0) {
+        reset_at(way, a, (int)b);
     } else if (!strcmp(word, "stall") && a > 0) {
-        silence(UP, (uint64_t)a);
-        silence(DOWN, (uint64_t)a);
-    } else if (sscanf(text, "silence %7s %ld", way, &a) == 2 && a > 0) {
-        silence(strcmp(way, "up") ? DOWN : UP, (uint64_t)a);
+        silence(UP, (uint64_t)a, (int)b);
+        silence(DOWN, (uint64_t)a, (int)b);
+    } else if (!strcmp(word, "silence") && directed && a > 0) {
+        silence(way, (uint64_t)a, (int)b);
     } else if (!strcmp(word, "delay") && a >= 0) {
         proxy.delay_us = (uint64_t)a * MS;
     } else if (!strcmp(word, "rate") && a >= 0) {
@@ -420,12 +438,12 @@ static void fill_polls(struct pollfd *polls)
         const struct line *l = &proxy.lines[i];
 
         for (int way = 0; way < 2; way++) {
-            const struct flow *in = &l->flow[way], *out = &l->flow[!way];
+            const struct flow *in = &l->flow[way];
             short events = 0;
 
             if (is_open(l) && !in->ended && in->queued < QUEUE_BYTES_MAX)
                 events |= POLLIN;
-            if (is_open(l) && may_give(out, (enum way) !way))
+            if (is_open(l) && may_give(l, (enum way) !way))
                 events |= POLLOUT;
             polls[POLL_LINES + 2 * i + (unsigned)way] =
                 (struct pollfd){events ? l->fd[way] : -1, events, 0};
@@ -440,7 +458,7 @@ static void serve(struct line *l, const struct pollfd *polls)
     for (int way = 0; way < 2 && good; way++) {
         if (polls[way].revents & (POLLIN | POLLHUP | POLLERR) && !l->flow[way].ended)
             good = take(l, (enum way)way);
-        if (good && polls[!way].revents & POLLOUT && may_give(&l->flow[way], (enum way)way))
+        if (good && polls[!way].revents & POLLOUT && may_give(l, (enum way)way))
             good = give(l, (enum way)way);
     }
     if (!good)
