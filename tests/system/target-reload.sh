@@ -126,7 +126,7 @@ umnt
 say "a LUN that is gone, and comes back, under a copy: the mount waits and loses nothing"
 mnt
 (
-    for i in 1 2 3 4; do
+    for i in 1 2; do
         cp "$T/data" "$M/across$i"
         sync "$M/across$i"
     done
@@ -142,7 +142,7 @@ write_conf 800M "$with_other"
 reload "LUN 1: added"
 wait $copy || fail "the copy was interrupted"
 mnt_anew
-for i in 1 2 3 4; do
+for i in 1 2; do
     same "$T/data" "$M/across$i"
 done
 umnt
