@@ -613,34 +613,41 @@ static void begin_to_bring(struct bufcache *cache, const GArray *sorted, guint *
     }
 }
 
+static void sort_uniquely(GArray *blocks)
+{
+    uint64_t *all = (uint64_t *)(void *)blocks->data;
+    guint n = 0;
+
+    g_array_sort(blocks, compare_blocks);
+    for (guint i = 0; i < blocks->len; i++)
+        if (n == 0 || all[i] != all[n - 1])
+            all[n++] = all[i];
+    g_array_set_size(blocks, n);
+}
+
 void bufcache_want(struct bufcache *cache, GArray *blocks)
 {
     guint i = 0;
 
     collect(cache);
     trim(cache);
-    g_array_sort(blocks, compare_blocks);
+    sort_uniquely(blocks);
     begin_to_bring(cache, blocks, &i);
-}
-
-static bool is_any_under_way(const struct bufcache *cache, const GArray *blocks)
-{
-    for (guint i = 0; i < blocks->len; i++)
-        if (fetches_has(cache->fetches, g_array_index(blocks, uint64_t, i)))
-            return true;
-    return false;
 }
 
 void bufcache_bring(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock)
 {
-    guint i = 0;
+    guint begun = 0, i = 0;
 
     bufcache_want(cache, blocks);
-    begin_to_bring(cache, blocks, &i);
-    while (i < blocks->len || is_any_under_way(cache, blocks)) {
+    while (i < blocks->len) {
+        begin_to_bring(cache, blocks, &begun);
+        if (i < begun && !fetches_has(cache->fetches, g_array_index(blocks, uint64_t, i))) {
+            i++;
+            continue;
+        }
         fetches_wait(cache->fetches, lock);
         collect(cache);
-        begin_to_bring(cache, blocks, &i);
     }
 }
 

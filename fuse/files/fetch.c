@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * A fetch is a run of blocks that one read brings. It is on its way, then arrived, then
- * collected, which ends it. Its blocks that the cache had when it began, and those that were
- * changed meanwhile, may be older in its answer than what was brought home since: they are
+ * collected, which ends it. Its blocks that the cache had, or another fetch has, when it
+ * began, and those that were changed meanwhile, may be older in its answer than what was brought home since: they are
  * spoiled, and are read again if they are needed again.
  */
 #include "fetch.h"
@@ -23,7 +23,8 @@ struct fetch {
 
 struct fetches {
     struct encsan *volume;
-    GQueue all; /* of the cache's lock */
+    GQueue all;           /* this and the next two are of the cache's lock */
+    GHashTable *by_block; /* -> struct fetch, but for spoiled ones */
     uint64_t blocks;
     pthread_mutex_t arrival_lock; /* held for an instant only: the volume's threads take it */
     pthread_cond_t arrival;
@@ -37,6 +38,7 @@ struct fetches *fetches_new(struct encsan *volume)
 
     f->volume = volume;
     g_queue_init(&f->all);
+    f->by_block = g_hash_table_new(g_direct_hash, g_direct_equal);
     pthread_mutex_init(&f->arrival_lock, NULL);
     pthread_cond_init(&f->arrival, NULL);
     return f;
@@ -52,6 +54,7 @@ void fetches_free(struct fetches *f)
         fetches_wait(f, NULL);
         fetches_collect(f, ignore, NULL);
     }
+    g_hash_table_destroy(f->by_block);
     pthread_cond_destroy(&f->arrival);
     pthread_mutex_destroy(&f->arrival_lock);
     g_free(f);
@@ -62,29 +65,24 @@ uint64_t fetches_blocks(const struct fetches *f)
     return f->blocks;
 }
 
-static struct fetch *find(const struct fetches *f, uint64_t block)
+static gpointer key(uint64_t block)
 {
-    for (const GList *link = f->all.head; link; link = link->next) {
-        struct fetch *fetch = link->data;
-
-        if (block >= fetch->first && block - fetch->first < fetch->count &&
-            !fetch->spoiled[block - fetch->first])
-            return fetch;
-    }
-    return NULL;
+    return GSIZE_TO_POINTER(block);
 }
 
 bool fetches_has(const struct fetches *f, uint64_t block)
 {
-    return find(f, block) != NULL;
+    return g_hash_table_contains(f->by_block, key(block));
 }
 
 void fetches_spoil(struct fetches *f, uint64_t block)
 {
-    struct fetch *fetch;
+    struct fetch *fetch = g_hash_table_lookup(f->by_block, key(block));
 
-    while ((fetch = find(f, block)))
-        fetch->spoiled[block - fetch->first] = true;
+    if (!fetch)
+        return;
+    fetch->spoiled[block - fetch->first] = true;
+    g_hash_table_remove(f->by_block, key(block));
 }
 
 static void has_come(void *opaque, int error)
@@ -111,8 +109,11 @@ void fetches_start(struct fetches *f, uint64_t first, uint64_t count,
     fetch->count = count;
     fetch->data = g_malloc(count * BLOCK);
     fetch->spoiled = g_new(bool, count);
-    for (uint64_t i = 0; i < count; i++)
-        fetch->spoiled[i] = unwanted(opaque, first + i);
+    for (uint64_t i = 0; i < count; i++) {
+        fetch->spoiled[i] = fetches_has(f, first + i) || unwanted(opaque, first + i);
+        if (!fetch->spoiled[i])
+            g_hash_table_insert(f->by_block, key(first + i), fetch);
+    }
     fetch->link.data = fetch;
     g_queue_push_tail_link(&f->all, &fetch->link);
     f->blocks += count;
@@ -124,6 +125,9 @@ void fetches_start(struct fetches *f, uint64_t first, uint64_t count,
 
 static void end(struct fetches *f, struct fetch *fetch)
 {
+    for (uint64_t i = 0; i < fetch->count; i++)
+        if (!fetch->spoiled[i])
+            g_hash_table_remove(f->by_block, key(fetch->first + i));
     g_queue_unlink(&f->all, &fetch->link);
     f->blocks -= fetch->count;
     g_free(fetch->spoiled);
