@@ -20,7 +20,7 @@ struct listing {
     struct inode *dir;
     char *buf;
     size_t size, used;
-    bool plus;
+    bool plus, huge;
     GPtrArray *looked_up; /* struct inode, each with a lookup for the kernel */
 };
 
@@ -46,6 +46,16 @@ static bool add_plain(struct listing *l, const char *name, ext2_ino_t ino, int t
     return true;
 }
 
+/* The inodes of so many names, which lie in no order there, would throw each other out of the
+ * cache: each is read when somebody asks for it. */
+static bool is_huge(struct fs *fs, const struct inode *dir)
+{
+    const uint64_t name_bytes = 40; /* or thereabouts */
+
+    return inode_size(dir) / name_bytes * EXT2_INODE_SIZE(fs->ext2->super) >
+           bufcache_limit(fs->cache) * ENCSAN_BLOCK_BYTES;
+}
+
 /* With its attributes, and a lookup; a name that can't be read is listed without. */
 static bool add_plus(struct listing *l, const char *name, ext2_ino_t ino, int type, uint64_t next)
 {
@@ -54,7 +64,7 @@ static bool add_plus(struct listing *l, const char *name, ext2_ino_t ino, int ty
     struct inode *inode = NULL;
     size_t len;
 
-    if (!dot && inode_get(l->fs, ino, &inode) == 0)
+    if (!dot && (!l->huge || inode_find(l->fs, ino)) && inode_get(l->fs, ino, &inode) == 0)
         ops_fill_entry(l->fs, inode, &e);
     len = fuse_add_direntry_plus(l->job->req, l->buf + l->used, l->size - l->used, name, &e,
                                  (off_t)next);
@@ -124,7 +134,7 @@ static int bring(struct fs *fs, const struct ops_job *job, size_t size, bool plu
         if (!error)
             error = dir_iterate(fs, dir, (uint64_t)job->offset, foresee, &f);
     } while (bufcache_tried(fs->cache, &fs->lock));
-    if (!error && plus)
+    if (!error && plus && !is_huge(fs, dir))
         bufcache_bring(fs->cache, f.blocks, &fs->lock);
     g_array_free(f.blocks, TRUE);
     return error;
@@ -145,6 +155,7 @@ static void list(struct fs *fs, struct ops_job *job, bool plus)
     error = bring(fs, job, size, plus);
     if (!error)
         error = ops_known(fs, job->ino, &l.dir);
+    l.huge = !error && is_huge(fs, l.dir);
     if (!error)
         error = dir_iterate(fs, l.dir, (uint64_t)job->offset, add_entry, &l);
     if (!error)
