@@ -239,6 +239,7 @@ static void retire(struct plan *plan, struct lun *lun)
         lease_retire(lun->lease);
         lease_each_session(lun->lease, its_lun_goes); /* who has come meanwhile */
     }
+    lun_give_up(lun); /* a disk that is away does not keep it */
     g_ptr_array_add(plan->reload->retired, lun); /* with the reference that the target had */
 }
 

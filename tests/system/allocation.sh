@@ -23,6 +23,12 @@ blocks() {
 start_target 3G
 mkfs
 mnt
+say "small ones"
+mkdir "$M/small"
+for i in $(seq 100 299); do
+    head -c 5000 /dev/zero >"$M/small/$i"
+done
+mnt_anew
 say "one after the other"
 dd if=/dev/zero of="$M/alone" bs=1M count=300 status=none
 dd if=/dev/zero of="$M/alone in small pieces" bs=4k count=5120 status=none
@@ -34,11 +40,6 @@ second=$!
 dd if=/dev/zero of="$M/third" bs=5000 count=8000 status=none
 wait $first || fail "the first writer"
 wait $second || fail "the second writer"
-say "small ones"
-mkdir "$M/small"
-for i in $(seq 100 299); do
-    head -c 5000 /dev/zero >"$M/small/$i"
-done
 umnt
 check_disk
 kernel_mount
