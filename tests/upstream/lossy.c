@@ -3,11 +3,8 @@
  * A disk with a cache that a power cut empties: lossy FILE MOUNTPOINT serves
  * MOUNTPOINT/disk, whose bytes reach FILE with an fsync and not before.
  *
- * Writing to MOUNTPOINT/control
- *   cut      drops what was written since the last fsync
- *   freeze   lets nothing more happen to the disk; the next cut ends it
- *   fail     the next fsync fails and drops it, as Linux does with pages it cannot write
- * and reading it tells how many bytes were dropped so far.
+ * Writing to MOUNTPOINT/control drops what was written since the last fsync;
+ * reading it tells how many bytes were dropped so far.
  *
  * One thread: operations come one after the other.
  */
@@ -25,7 +22,6 @@
 #include <unistd.h>
 
 #define BLOCK 512
-#define QUEUE_MAX 1024
 
 enum { ROOT = FUSE_ROOT_ID, DISK, CONTROL };
 
@@ -35,15 +31,6 @@ static struct {
     uint8_t *cached; /* as it is read */
     uint8_t *dirty;  /* a byte a block */
     unsigned long long dropped;
-    bool frozen, fails;
-    struct waiting { /* while it is frozen */
-        fuse_req_t req;
-        char *data; /* of a write; NULL: */
-        bool sync;  /* or a read */
-        size_t size;
-        off_t offset;
-    } queue[QUEUE_MAX];
-    unsigned queued;
 } disk;
 
 static void die(const char *what)
@@ -73,13 +60,8 @@ static void disk_drop(void)
     }
 }
 
-static int disk_sync(void)
+static void disk_sync(void)
 {
-    if (disk.fails) {
-        disk.fails = false;
-        disk_drop();
-        return EIO;
-    }
     for (size_t b = 0; b * BLOCK < disk.size; b++) {
         if (!disk.dirty[b])
             continue;
@@ -87,50 +69,6 @@ static int disk_sync(void)
             die("pwrite");
         disk.dirty[b] = 0;
     }
-    return 0;
-}
-
-/* ---- what waits while it is frozen ---- */
-
-static void answer(const struct waiting *w)
-{
-    if (w->data) {
-        disk_write(w->data, w->size, w->offset);
-        fuse_reply_write(w->req, w->size);
-    } else if (w->sync) {
-        fuse_reply_err(w->req, disk_sync());
-    } else {
-        fuse_reply_buf(w->req, (const char *)disk.cached + w->offset, w->size);
-    }
-}
-
-static void act(struct waiting w)
-{
-    if (!disk.frozen) {
-        answer(&w);
-        return;
-    }
-    if (disk.queued == QUEUE_MAX)
-        die("too much waits");
-    if (w.data) {
-        char *copy = malloc(w.size);
-
-        if (!copy)
-            die("malloc");
-        w.data = memcpy(copy, w.data, w.size);
-    }
-    disk.queue[disk.queued++] = w;
-}
-
-static void cut(void)
-{
-    disk_drop();
-    disk.frozen = false;
-    for (unsigned i = 0; i < disk.queued; i++) {
-        answer(&disk.queue[i]);
-        free(disk.queue[i].data);
-    }
-    disk.queued = 0;
 }
 
 /* ---- the files ---- */
@@ -193,36 +131,27 @@ static void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
         size = 0;
     else if (size > disk.size - (size_t)offset)
         size = disk.size - (size_t)offset;
-    act((struct waiting){.req = req, .size = size, .offset = offset});
-}
-
-static void control(const char *word, size_t size)
-{
-    if (size >= 6 && memcmp(word, "freeze", 6) == 0)
-        disk.frozen = true;
-    else if (size >= 4 && memcmp(word, "fail", 4) == 0)
-        disk.fails = true;
-    else
-        cut();
+    fuse_reply_buf(req, (const char *)disk.cached + offset, size);
 }
 
 static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                      struct fuse_file_info *fi)
 {
     if (ino == CONTROL) {
-        control(data, size);
+        disk_drop();
         fuse_reply_write(req, size);
     } else if ((size_t)offset > disk.size || size > disk.size - (size_t)offset) {
         fuse_reply_err(req, ENOSPC);
     } else {
-        act((struct waiting){
-            .req = req, .data = (char *)data, .size = size, .offset = offset});
+        disk_write(data, size, offset);
+        fuse_reply_write(req, size);
     }
 }
 
 static void do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    act((struct waiting){.req = req, .sync = true});
+    disk_sync();
+    fuse_reply_err(req, 0);
 }
 
 static const struct fuse_lowlevel_ops operations = {
