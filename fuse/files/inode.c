@@ -273,6 +273,8 @@ int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode)
         return -EUCLEAN;
     *inode = table_add(fs, ino);
     error = inode_refresh(fs, *inode);
+    if (!error && (*inode)->raw.i_links_count == 0)
+        error = -EUCLEAN; /* it is free: nobody who let go of it may delete it again */
     if (error)
         table_remove(fs, *inode);
     return error;

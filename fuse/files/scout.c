@@ -90,6 +90,7 @@ void scout_bring_inodes(struct finds *f, guint from, guint to)
     bufcache_bring(f->fs->cache, f->blocks, &f->fs->lock);
 }
 
+/* Each that is still there: they were found some time ago. */
 void scout_each(struct finds *f, guint from, guint to,
                 void (*look)(struct finds *f, struct inode *inode))
 {
@@ -99,7 +100,7 @@ void scout_each(struct finds *f, guint from, guint to,
         int error;
 
         bufcache_try(f->fs->cache, &tries);
-        error = inode_get(f->fs, g_array_index(f->inos, ext2_ino_t, i), &inode);
+        error = inode_get_by_handle(f->fs, g_array_index(f->inos, ext2_ino_t, i), &inode);
         if (!error)
             look(f, inode);
         bufcache_end_try(f->fs->cache);
