@@ -66,6 +66,8 @@ static uint64_t ask(struct encsan *volume, struct piece *pieces, size_t count)
 {
     uint64_t bytes = 0, end;
 
+    if (count == 0)
+        return 0;
     qsort(pieces, count, sizeof *pieces, compare_pieces);
     for (size_t i = 0; i < count;) {
         uint64_t first = pieces[i].first;
