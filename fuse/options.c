@@ -87,12 +87,19 @@ static int set_target_key(struct parse *parse, const char *value)
     return 0;
 }
 
+/* One of two words; `chosen`: it is the second. */
+static int set_choice(struct parse *parse, const char *name, const char *value, const char *first,
+                      const char *second, bool *chosen)
+{
+    *chosen = !strcmp(value, second);
+    if (!*chosen && strcmp(value, first))
+        return refuse(parse, "%s=%s is neither %s nor %s", name, value, first, second);
+    return 0;
+}
+
 static int set_view(struct parse *parse, const char *value)
 {
-    parse->options->disk_view = !strcmp(value, "disk");
-    if (strcmp(value, "disk") && strcmp(value, "files"))
-        return refuse(parse, "view=%s is neither files nor disk", value);
-    return 0;
+    return set_choice(parse, "view", value, "files", "disk", &parse->options->disk_view);
 }
 
 static int set_suite(struct parse *parse, const char *value)
@@ -199,18 +206,12 @@ static int set_commit(struct parse *parse, const char *value)
 
 static int set_discard(struct parse *parse, const char *value)
 {
-    parse->options->no_discard = !strcmp(value, "off");
-    if (strcmp(value, "off") && strcmp(value, "async"))
-        return refuse(parse, "discard=%s is neither async nor off", value);
-    return 0;
+    return set_choice(parse, "discard", value, "async", "off", &parse->options->no_discard);
 }
 
 static int set_idmap(struct parse *parse, const char *value)
 {
-    parse->options->idmap_user = !strcmp(value, "user");
-    if (strcmp(value, "user") && strcmp(value, "none"))
-        return refuse(parse, "idmap=%s is neither none nor user", value);
-    return 0;
+    return set_choice(parse, "idmap", value, "none", "user", &parse->options->idmap_user);
 }
 
 static const struct {
