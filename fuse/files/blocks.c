@@ -20,6 +20,7 @@
 #include "broken.h"
 #include "journal.h"
 
+#define NODES_EACH 5u /* the deepest extent tree */
 #define FREE_RUNS_LOOKED_AT 64 /* and some more where much is wanted, before the longest has to do */
 
 /* ---- searching ---- */
@@ -106,10 +107,13 @@ static void one_taken_or_freed(ext2_filsys ext2, blk64_t block, int inuse)
     taken_or_freed(ext2->priv_data, block, 1, inuse);
 }
 
-/* What is promised to data, metadata does not take. */
+/* What is promised to data other metadata does not take, nor the nodes of extent trees that
+ * the data will need. */
 static bool is_there(struct fs *fs, uint64_t want)
 {
-    return ext2fs_free_blocks_count(fs->ext2->super) >= fs->promised_blocks + want;
+    uint64_t kept = fs->promised_blocks + (fs->placing ? 0 : NODES_EACH * fs->held.length);
+
+    return ext2fs_free_blocks_count(fs->ext2->super) >= kept + want;
 }
 
 /* libext2fs wants a block; it marks it as used itself. */

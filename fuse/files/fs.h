@@ -56,6 +56,7 @@ struct fs {
     unsigned windows;        /* that are open: window.c */
     GQueue held;             /* inodes with data that has no blocks, the oldest first: held.c */
     uint64_t promised_blocks; /* to it */
+    bool placing;             /* it gets them now */
     struct held_thread *held_thread;
     GQueue unordered;        /* inodes with data that has not left: unordered.c */
 

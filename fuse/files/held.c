@@ -78,8 +78,8 @@ static bool is_hole(struct fs *fs, struct inode *inode, uint64_t from, uint64_t 
     return !*error && run.hole && run.count == (to - from) / BLOCK;
 }
 
-/* Takes [*from, to) of the file, which begins or prolongs what is held, if it can be:
- * the hole is there, and blocks to promise. fs->lock held. */
+/* Can [from, to) of the file be held, which begins or prolongs what is held? The
+ * hole has to be there, and blocks to promise. fs->lock held. */
 static bool may_hold(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to, int *error)
 {
     uint64_t blocks;
@@ -217,12 +217,14 @@ static int give_blocks(struct fs *fs, struct inode *inode, struct held *h, GArra
     for (guint i = 0; i < runs->len; i++)
         block += g_array_index(runs, struct extent_run, i).count;
     promise(fs, h, 0);
+    fs->placing = true;
     for (; block < end && !error; block += run.count) {
         error = alloc_range(fs, inode, block, end - block, grows ? end : 0, &run);
         if (error)
             break;
         g_array_append_val(runs, run);
     }
+    fs->placing = false;
     promise(fs, h, end - block); /* until it does get them */
     return error;
 }
