@@ -198,7 +198,7 @@ static int allocate(struct fs *fs, struct inode *inode, int mode, uint64_t offse
     if (error)
         return error;
     pthread_mutex_lock(&fs->lock);
-    error = data_finish(fs, inode, grown, grown != size || mode & FALLOC_FL_ZERO_RANGE);
+    error = data_finish(fs, inode, grown, true);
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
