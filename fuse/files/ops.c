@@ -313,6 +313,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void run_setattr(struct fs *fs, struct ops_job *job)
 {
     int others = (int)job->flags & ~FUSE_SET_ATTR_SIZE;
+    bool any = others || !job->flags; /* chown(-1, -1) changes ctime */
     struct inode *inode = NULL;
     int error;
 
@@ -323,7 +324,7 @@ static void run_setattr(struct fs *fs, struct ops_job *job)
         error = data_truncate(fs, inode, (uint64_t)job->attr.st_size);
         pthread_mutex_lock(&fs->lock);
     }
-    if (!error && others)
+    if (!error && any)
         error = inode_setattr(fs, inode, &job->attr, others);
     if (!error && others & FUSE_SET_ATTR_MODE)
         error = acl_follow_mode(fs, inode);
