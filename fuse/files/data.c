@@ -29,15 +29,21 @@ static uint64_t locked_size(struct fs *fs, struct inode *inode)
     return size;
 }
 
-/* ext4's limit: 2^32 - 1 blocks by extents, three levels of indirection without. */
-int data_check_size(const struct inode *inode, uint64_t offset, uint64_t length)
+uint64_t data_size_limit(const struct inode *inode)
 {
     const uint64_t fan_out = BLOCK / sizeof(uint32_t);
-    uint64_t limit = UINT32_MAX;
+    uint64_t blocks = UINT32_MAX;
 
     if (!(inode->raw.i_flags & EXT4_EXTENTS_FL))
-        limit = EXT2_NDIR_BLOCKS + fan_out + fan_out * fan_out + fan_out * fan_out * fan_out;
-    limit *= BLOCK;
+        blocks = EXT2_NDIR_BLOCKS + fan_out + fan_out * fan_out + fan_out * fan_out * fan_out;
+    return blocks * BLOCK;
+}
+
+/* -EFBIG if the file can't reach to offset + length. */
+static int check_size(const struct inode *inode, uint64_t offset, uint64_t length)
+{
+    uint64_t limit = data_size_limit(inode);
+
     return offset > limit || length > limit - offset ? -EFBIG : 0;
 }
 
@@ -130,7 +136,7 @@ static int truncate_locked(struct fs *fs, struct inode *inode, uint64_t size)
 
 int data_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 {
-    int error = data_check_size(inode, size, 0);
+    int error = check_size(inode, size, 0);
 
     if (error)
         return error;
@@ -212,7 +218,7 @@ int data_fallocate(struct fs *fs, struct inode *inode, int mode, uint64_t offset
         return -EOPNOTSUPP;
     if (length == 0)
         return -EINVAL;
-    error = data_check_size(inode, offset, length);
+    error = check_size(inode, offset, length);
     if (error)
         return error;
     data_lock_exclusive(&inode->data_lock);

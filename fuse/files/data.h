@@ -13,8 +13,8 @@ static inline uint64_t round_up(uint64_t offset)
     return (offset + BLOCK - 1) / BLOCK * BLOCK;
 }
 
-/* -EFBIG if the file can't reach to offset + length. */
-int data_check_size(const struct inode *inode, uint64_t offset, uint64_t length);
+/* ext4's, in bytes: 2^32 - 1 blocks by extents, three levels of indirection without. */
+uint64_t data_size_limit(const struct inode *inode);
 /* The end of a change: size and times. fs->lock held. */
 int data_finish(struct fs *fs, struct inode *inode, uint64_t size, bool mtime);
 

@@ -254,11 +254,13 @@ static ssize_t write_some(struct fs *fs, struct inode *inode, const uint8_t *buf
 ssize_t data_write(struct fs *fs, struct inode *inode, const void *buf, size_t count,
                    uint64_t offset)
 {
-    ssize_t n = data_check_size(inode, offset, count);
+    const uint64_t limit = data_size_limit(inode);
+    ssize_t n = 0;
     size_t done = 0;
 
-    if (n < 0)
-        return n;
+    if (offset >= limit)
+        return -EFBIG;
+    count = MIN(count, limit - offset);
     data_lock_exclusive(&inode->data_lock);
     for (; done < count; done += (size_t)n) {
         n = write_some(fs, inode, (const uint8_t *)buf + done, count - done, offset + done);

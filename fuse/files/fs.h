@@ -313,7 +313,7 @@ int unordered_order(struct fs *fs, struct inode *inode);
  * ends at the file's size: *got says how much there is. */
 void data_read(struct fs *fs, struct inode *inode, void *buf, size_t count, uint64_t offset,
                void (*done)(void *opaque, int error, size_t got), void *opaque);
-/* The bytes written: fewer than count when the disk became full on the way. */
+/* The bytes written: fewer than count when the disk became full on the way, or at the largest size. */
 ssize_t data_write(struct fs *fs, struct inode *inode, const void *buf, size_t count, uint64_t offset);
 int data_truncate(struct fs *fs, struct inode *inode, uint64_t size);
 int data_fallocate(struct fs *fs, struct inode *inode, int mode, uint64_t offset, uint64_t length);
