@@ -132,6 +132,10 @@ void groups_free(struct fs *fs);
 int groups_write(struct fs *fs);
 int groups_write_super(struct fs *fs); /* the superblock alone */
 
+/* ---- overhead.c ---- */
+/* Puts the number of blocks that ext4 has for itself into the superblock, if it is not there. */
+errcode_t overhead_count(struct fs *fs);
+
 /* ---- blocks.c ---- (fs->lock held) */
 errcode_t blocks_init(struct fs *fs);
 void blocks_exit(struct fs *fs);

@@ -100,7 +100,8 @@ static errcode_t open_ext2(struct fs *fs)
     if (err)
         return err;
     groups_init(fs);
-    return blocks_init(fs);
+    err = blocks_init(fs);
+    return err ? err : overhead_count(fs);
 }
 
 /* Who mounts is the owner of the root directory. */
