@@ -12,15 +12,15 @@
 
 #define E2FSCK_FIXED 1
 
-static int check(const struct diskview *view, const char *disk)
+int fsck_disk(const char *source, char *const options[], const char *disk)
 {
     g_autofree char *e2fsck = program_find("e2fsck");
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     int status;
 
     g_ptr_array_add(argv, e2fsck);
-    for (char **option = view->program_options; *option; option++)
-        g_ptr_array_add(argv, *option);
+    for (; *options; options++)
+        g_ptr_array_add(argv, *options);
     g_ptr_array_add(argv, (char *)disk);
     g_ptr_array_add(argv, NULL);
 
@@ -29,8 +29,13 @@ static int check(const struct diskview *view, const char *disk)
         return fail("%s: %s", e2fsck, g_strerror(-status));
     if (status > E2FSCK_FIXED)
         return fail("%s: the file system is not in order (e2fsck's exit status is %d)",
-                    view->source, status);
+                    source, status);
     return 0;
+}
+
+static int check(const struct diskview *view, const char *disk)
+{
+    return fsck_disk(view->source, view->program_options, disk);
 }
 
 int fsck(int argc, char *argv[])

@@ -16,6 +16,7 @@ static const char usage[] =
     "       encsan pubkey FILE                              the public key of a private one\n"
     "       encsan mkfs URL [-o option,...] [-- mke2fs options]\n"
     "       encsan fsck URL [-o option,...] [-- e2fsck options]\n"
+    "       encsan resize URL [-o option,...]               grows the files to the size of the disk\n"
     "       encsan umount MOUNTPOINT                        waits until all is on the far disk\n"
     "       encsan status MOUNTPOINT [--json]               what a mount is doing\n"
     "       encsan model [--delay MS] [--rate MBIT] ...     throughput of a line by depth\n"
@@ -26,9 +27,9 @@ static const struct {
     const char *name;
     int (*run)(int argc, char *argv[]);
 } commands[] = {
-    {"keygen", keygen}, {"pubkey", pubkey},         {"mkfs", mkfs},
-    {"fsck", fsck},     {"umount", umount_command}, {"model", model_command},
-    {"status", status_command},
+    {"keygen", keygen},       {"pubkey", pubkey}, {"mkfs", mkfs},
+    {"fsck", fsck},           {"resize", resize}, {"umount", umount_command},
+    {"model", model_command}, {"status", status_command},
 };
 
 int fail(const char *format, ...)

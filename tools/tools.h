@@ -16,6 +16,7 @@ int keygen(int argc, char *argv[]);
 int pubkey(int argc, char *argv[]);
 int mkfs(int argc, char *argv[]);
 int fsck(int argc, char *argv[]);
+int resize(int argc, char *argv[]);
 int umount_command(int argc, char *argv[]);
 int model_command(int argc, char *argv[]);
 int status_command(int argc, char *argv[]);
@@ -55,5 +56,10 @@ int diskview_run(const struct diskview *view,
 /* Runs a program that the user may interrupt, and we survive that. Its exit
  * status; -errno where it could not be started. */
 int run_patiently(char *argv[]);
+
+/* ---- fsck.c ---- */
+/* e2fsck with these options on the disk view of `source`. An exit status, after saying
+ * what is wrong. */
+int fsck_disk(const char *source, char *const options[], const char *disk);
 
 #endif

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# encsan mkfs and fsck: the options go to mke2fs and e2fsck, their progress and exit status come back.
+# encsan mkfs, fsck and resize: the options go to mke2fs and e2fsck, their progress and exit status come back.
 . "$(dirname "$0")/common.sh"
 
 start_target 300M
@@ -32,7 +32,60 @@ with="key=$KEY,target_key=$TARGET_KEY"
 say "not while it is mounted"
 mnt
 refused 1 "$M" "$ENCSAN" mkfs "$URL" -o "$with"
+refused 1 "$M" "$ENCSAN" resize "$URL" -o "$with"
+say "resize, when the LUN has grown under a mount"
+make_tree "$T/tree"
+cp -a "$T/tree" "$M/tree"
 umnt
+"$ENCSAN" resize "$URL" -o "$with" >"$T/resize.out" 2>&1 || fail "$(cat "$T/resize.out")"
+grep -q 'nothing to do' "$T/resize.out" || fail "nothing to do, and it does not say so: $(cat "$T/resize.out")"
+stop_target
+cat >"$T/conf" <<END
+[target]
+listen=127.0.0.1:$PORT
+name=$IQN
+key=$T/target.key
+[initiator test]
+key=$PUBLIC
+[lun 1]
+path=$DISK
+size=300M
+initiators=test
+END
+run_config "$T/conf"
+mnt
+sed -i 's/size=300M/size=1G/' "$T/conf"
+kill -HUP "$TARGET_PID"
+until_true 60 [ "$(stat -c %s "$DISK")" -ge 1073741824 ] || fail "the LUN does not grow"
+[ "$(stat -fc %b "$M")" -lt 80000 ] || fail "its files grew by themselves"
+refused 1 "$M" "$ENCSAN" resize "$URL" -o "$with"
+umnt
+"$ENCSAN" resize "$URL" -o "$with" >"$T/resize.out" 2>&1 || fail "$(cat "$T/resize.out")"
+check_disk
+[ "$(dumpe2fs -h "$DISK" 2>/dev/null | sed -n 's/^Block count: *//p')" = 262144 ] || fail "it has not grown"
+mnt
+compare "$T/tree" "$M/tree"
+fallocate -l 700M "$M/more-than-there-was-before"
+total=$(stat -fc '%b %f %c' "$M")
+umnt
+check_disk
+kernel_mount
+compare "$T/tree" "$T/loop/tree"
+[ "$(stat -fc '%b %f %c' "$T/loop")" = "$total" ] || fail "the kernel's df: $(stat -fc '%b %f %c' "$T/loop"), ours $total"
+kernel_umount
+say "resize does not shrink"
+stop_target
+truncate -s 512M "$DISK"
+start_target 512M
+before=$(stat -c %y "$DISK")
+with="key=$KEY,target_key=$TARGET_KEY"
+refused 1 'not shrunk' "$ENCSAN" resize "$URL" -o "$with"
+refused 2 'usage' "$ENCSAN" resize "$URL" -o "$with" -- 100M
+[ "$(stat -c %y "$DISK")" = "$before" ] || fail "it was changed"
+say "resize of what holds no files"
+wipefs -qa "$DISK"
+refused 1 'no ext4' "$ENCSAN" resize "$URL" -o "$with"
+"$ENCSAN" mkfs "$URL" -o "$with" -- -q >"$T/mkfs.out" 2>&1 || fail "$(cat "$T/mkfs.out")"
 say "a wrong option of mke2fs"
 ! "$ENCSAN" mkfs "$URL" -o "$with" -- --no-such-option >"$T/mkfs.out" 2>&1 || fail "exit status 0"
 gone encsanfs
