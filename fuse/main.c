@@ -237,6 +237,8 @@ static int open_view(struct mount *mount)
                                .no_atime = options->no_atime,
                                .no_discard = options->no_discard,
                                .idmap_user = options->idmap_user,
+                               .sync = options->sync,
+                               .dirsync = options->dirsync || options->sync,
                                .commit_s = options->commit_s ? options->commit_s : COMMIT_S,
                                .cache_bytes = metadata_bytes(options)};
     char message[ENCSAN_MESSAGE_BYTES];

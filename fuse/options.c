@@ -43,6 +43,7 @@ static const char usage[] =
     "-o suite=NAME        aes-256-gcm, chacha20-poly1305, 3des, null\n"
     "-o cache=SIZE        data staged or not yet confirmed by the target, and metadata\n"
     "-o commit=SECONDS    changes become durable this often by themselves (default: 5)\n"
+    "-o dirsync, -o sync  names, or all changes, are on the far disk when a call returns\n"
     "-o discard=async|off blocks that became free are given back to the far disk (default), or not\n"
     "-o idmap=none|user   user: the owner of the root directory there is you here\n"
     "and FUSE's own options: allow_other, allow_root, nosuid, nodev, noexec, noatime, ...\n"
@@ -277,8 +278,12 @@ static int set_option(struct parse *parse, const char *text)
         options->allow_root = true;
         return 1;
     }
-    if (strcmp(text, "noatime") == 0)
+    if (!strcmp(text, "noatime"))
         options->no_atime = true;
+    else if (!strcmp(text, "sync") || !strcmp(text, "async"))
+        options->sync = text[0] == 's';
+    else if (!strcmp(text, "dirsync"))
+        options->dirsync = true;
     if (g_strv_contains(for_fuse, text) || has_prefix_of(text, for_fuse_with_value))
         return 1;
     if (!*text || g_strv_contains(for_others, text) || has_prefix_of(text, for_others_with_value))

@@ -29,7 +29,7 @@ struct options {
     unsigned depth, readahead, sessions, workers; /* 0: encsan.h's default, also below */
     size_t segment_bytes, cache_bytes;
     unsigned commit_s;
-    bool no_atime, no_discard, idmap_user;
+    bool no_atime, no_discard, idmap_user, sync, dirsync;
     bool allow_root;       /* then allow_other is not the default */
     struct fuse_args fuse; /* for libfuse */
 };

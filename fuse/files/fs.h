@@ -47,7 +47,7 @@ struct fs {
     unsigned forgets_queued;
     pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
-    bool read_only, no_atime, no_discard;
+    bool read_only, no_atime, no_discard, sync, dirsync;
     struct idmap idmap;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
 
@@ -95,6 +95,8 @@ struct inode {
 struct fs_options {
     bool read_only, no_atime;
     bool no_discard;    /* blocks that become free stay allocated on the far disk */
+    bool dirsync;       /* what changes names is durable when it is answered, */
+    bool sync;          /* and what changes sizes and attributes; after a write the kernel sends FSYNC */
     bool idmap_user;    /* who mounts is the owner of the root directory: idmap.h */
     unsigned commit_s;  /* between commits by itself */
     size_t cache_bytes; /* for metadata; more only where a transaction needs it */

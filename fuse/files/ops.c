@@ -129,6 +129,28 @@ static void reply_entry(struct ops_job *job, const struct fuse_entry_param *e)
     pthread_mutex_unlock(&job->fs->lock);
 }
 
+/* fs->lock held; let go of meanwhile */
+static int sync_locked(struct fs *fs, struct inode *inode)
+{
+    int error;
+
+    pthread_mutex_unlock(&fs->lock);
+    error = fs_sync(fs, inode);
+    pthread_mutex_lock(&fs->lock);
+    return error;
+}
+
+/* What was done to names, if that has to be durable before it is answered. */
+static int sync_names(struct fs *fs)
+{
+    return fs->dirsync ? sync_locked(fs, NULL) : 0;
+}
+
+int ops_sync_inode(struct fs *fs, struct inode *inode)
+{
+    return fs->sync ? fs_sync(fs, inode) : 0;
+}
+
 static void reply_made(struct fs *fs, struct ops_job *job, int error, struct inode *inode)
 {
     struct fuse_entry_param e;
@@ -328,6 +350,8 @@ static void run_setattr(struct fs *fs, struct ops_job *job)
         error = inode_setattr(fs, inode, &job->attr, others);
     if (!error && others & FUSE_SET_ATTR_MODE)
         error = acl_follow_mode(fs, inode);
+    if (!error && fs->sync)
+        error = sync_locked(fs, inode);
     reply_attr(fs, job, error, inode);
 }
 
@@ -377,7 +401,7 @@ static int try_create(struct fs *fs, struct ops_job *job, struct inode **made)
 }
 
 /* fs->lock held; let go of for a while where the disk is full */
-static int create(struct fs *fs, struct ops_job *job, struct inode **made)
+static int create_somehow(struct fs *fs, struct ops_job *job, struct inode **made)
 {
     int error = try_create(fs, job, made);
     bool again;
@@ -388,6 +412,18 @@ static int create(struct fs *fs, struct ops_job *job, struct inode **made)
     again = await_space(fs, job);
     pthread_mutex_lock(&fs->lock);
     return again ? try_create(fs, job, made) : error;
+}
+
+static int create(struct fs *fs, struct ops_job *job, struct inode **made)
+{
+    int error = create_somehow(fs, job, made);
+
+    if (error)
+        return error;
+    error = sync_names(fs);
+    if (error)
+        inode_put(fs, *made, 1);
+    return error;
 }
 
 static void run_create(struct fs *fs, struct ops_job *job)
@@ -462,6 +498,8 @@ static void run_link(struct fs *fs, struct ops_job *job)
             error = dir_link(fs, inode, dir, job->name);
     } while (bufcache_tried(fs->cache, &fs->lock));
     if (!error)
+        error = sync_names(fs);
+    if (!error)
         inode->lookups++;
     reply_made(fs, job, error, inode);
 }
@@ -487,6 +525,8 @@ static void remove_name(struct fs *fs, struct ops_job *job,
         if (!error)
             error = remove(fs, dir, job->name);
     } while (bufcache_tried(fs->cache, &fs->lock));
+    if (!error)
+        error = sync_names(fs);
     pthread_mutex_unlock(&fs->lock);
     ops_reply_error(job, error);
 }
@@ -556,6 +596,8 @@ static void run_rename(struct fs *fs, struct ops_job *job)
         if (!error)
             error = dir_rename(fs, dir, job->name, new_dir, job->new_name, job->flags);
     } while (bufcache_tried(fs->cache, &fs->lock));
+    if (!error)
+        error = sync_names(fs);
     pthread_mutex_unlock(&fs->lock);
     ops_reply_error(job, error);
 }
@@ -701,6 +743,8 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
     if (error == -ENOSPC && await_space(fs, job))
         error =
             data_fallocate(fs, inode, (int)job->mode, (uint64_t)job->offset, (uint64_t)job->length);
+    if (!error)
+        error = ops_sync_inode(fs, inode);
     ops_reply_error(job, error);
 }
 

@@ -41,6 +41,9 @@ int ops_known_for_change(struct fs *fs, fuse_ino_t ino, struct inode **inode);
 bool ops_may_reply(struct ops_job *job);
 void ops_reply_error(struct ops_job *job, int error);
 void ops_fill_entry(struct fs *fs, const struct inode *inode, struct fuse_entry_param *e);
+/* With the option sync, its size and attributes, which have changed, become durable: to be
+ * called before that is answered. fs->lock not held. */
+int ops_sync_inode(struct fs *fs, struct inode *inode);
 
 /* ---- ops_listing.c ---- */
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,

@@ -117,6 +117,8 @@ static void run_setxattr(struct fs *fs, struct ops_job *job)
     if (!error)
         error = set_or_remove(fs, inode, job, groups);
     pthread_mutex_unlock(&fs->lock);
+    if (!error)
+        error = ops_sync_inode(fs, inode);
     ops_reply_error(job, error);
 }
 

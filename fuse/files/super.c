@@ -138,6 +138,8 @@ static struct fs *fs_new(struct encsan *volume, const struct fs_options *options
     fs->read_only = options->read_only;
     fs->no_atime = options->no_atime;
     fs->no_discard = options->no_discard;
+    fs->sync = options->sync;
+    fs->dirsync = options->dirsync;
     pthread_mutex_init(&fs->lock, NULL);
     pthread_cond_init(&fs->no_requests, NULL);
     pthread_cond_init(&fs->forgotten, NULL);
