@@ -244,6 +244,11 @@ static bool is_in(const GArray *groups, gid_t gid)
     return false;
 }
 
+bool acl_may_keep_sgid(const struct fs *fs, const struct inode *inode, const GArray *groups)
+{
+    return !groups || is_in(groups, idmap_swap(fs->idmap.group, inode_gid(inode->raw)));
+}
+
 static int set_access(struct fs *fs, struct inode *inode, const GArray *acl, const GArray *groups)
 {
     mode_t mode = with_permissions_of(inode->raw.i_mode, acl);
@@ -251,7 +256,7 @@ static int set_access(struct fs *fs, struct inode *inode, const GArray *acl, con
 
     if (error)
         return error;
-    if (groups && !is_in(groups, idmap_swap(fs->idmap.group, inode_gid(inode->raw))))
+    if (!acl_may_keep_sgid(fs, inode, groups))
         mode &= ~(mode_t)S_ISGID;
     inode->raw.i_mode = (uint16_t)mode;
     inode_touch(inode, false);

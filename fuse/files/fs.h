@@ -274,6 +274,7 @@ ssize_t acl_get(struct fs *fs, struct inode *inode, const char *name, void *valu
  * inode's is not among them. NULL: it stays. */
 int acl_set(struct fs *fs, struct inode *inode, const char *name, const void *value, size_t size,
             const GArray *groups);
+bool acl_may_keep_sgid(const struct fs *fs, const struct inode *inode, const GArray *groups);
 int acl_remove(struct fs *fs, struct inode *inode, const char *name); /* 0, too, where there is none */
 /* The mode has changed: so does the access ACL, if there is one. */
 int acl_follow_mode(struct fs *fs, struct inode *inode);

@@ -334,19 +334,21 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void run_setattr(struct fs *fs, struct ops_job *job)
 {
-    int others = (int)job->flags & ~FUSE_SET_ATTR_SIZE;
-    bool any = others || !job->flags; /* chown(-1, -1) changes ctime */
+    bool nothing = !job->flags; /* chown(-1, -1), which changes ctime */
     struct inode *inode = NULL;
-    int error;
+    int others, error;
 
     pthread_mutex_lock(&fs->lock);
     error = ops_known_for_change(fs, job->ino, &inode);
+    if (!error)
+        ops_setattr_sgid(fs, job, inode);
+    others = (int)job->flags & ~FUSE_SET_ATTR_SIZE;
     if (!error && job->flags & FUSE_SET_ATTR_SIZE) {
         pthread_mutex_unlock(&fs->lock);
         error = data_truncate(fs, inode, (uint64_t)job->attr.st_size);
         pthread_mutex_lock(&fs->lock);
     }
-    if (!error && any)
+    if (!error && (others || nothing))
         error = inode_setattr(fs, inode, &job->attr, others);
     if (!error && others & FUSE_SET_ATTR_MODE)
         error = acl_follow_mode(fs, inode);
@@ -696,6 +698,8 @@ static void run_write(struct fs *fs, struct ops_job *job)
 
     pthread_mutex_lock(&fs->lock);
     written = ops_known_for_change(fs, job->ino, &inode);
+    if (written == 0 && !job->flags) /* else it is the kernel, for whoever mapped it */
+        written = ops_write_sgid(fs, job, inode);
     pthread_mutex_unlock(&fs->lock);
     if (written == 0)
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
@@ -710,7 +714,9 @@ static void run_write(struct fs *fs, struct ops_job *job)
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
                      struct fuse_file_info *fi)
 {
-    ops_work(req, ino, run_write, (struct ops_job){.data = buf, .size = size, .offset = offset});
+    ops_work(req, ino, run_write,
+             (struct ops_job){
+                 .data = buf, .size = size, .offset = offset, .flags = fi->writepage});
 }
 
 static void run_fsync(struct fs *fs, struct ops_job *job)
@@ -736,6 +742,8 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
 
     pthread_mutex_lock(&fs->lock);
     error = ops_known_for_change(fs, job->ino, &inode);
+    if (!error)
+        error = ops_write_sgid(fs, job, inode);
     pthread_mutex_unlock(&fs->lock);
     if (!error)
         error =

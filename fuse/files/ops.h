@@ -24,7 +24,7 @@ struct ops_job { /* a request; strings and data are libfuse's, and there until i
     dev_t rdev;
     uid_t uid;
     gid_t gid;
-    unsigned flags;
+    unsigned flags; /* SETATTR's, RENAME's and so on; of a write: it comes from the page cache */
     struct stat attr;
 };
 
@@ -44,6 +44,15 @@ void ops_fill_entry(struct fs *fs, const struct inode *inode, struct fuse_entry_
 /* With the option sync, its size and attributes, which have changed, become durable: to be
  * called before that is answered. fs->lock not held. */
 int ops_sync_inode(struct fs *fs, struct inode *inode);
+
+/* ---- ops_groups.c ---- */
+/* Of gid_t, those of who asks; NULL: it may set the set-group-id bit for any group. */
+GArray *ops_groups_of(const struct ops_job *job);
+/* The set-group-id bit of a file that its group may not execute goes when it is written to,
+ * truncated, or given away by who is not in that group: as on ext4. FUSE leaves it to us.
+ * fs->lock held; let go of meanwhile. */
+void ops_setattr_sgid(struct fs *fs, struct ops_job *job, const struct inode *inode); /* changes the job */
+int ops_write_sgid(struct fs *fs, const struct ops_job *job, struct inode *inode);
 
 /* ---- ops_listing.c ---- */
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,

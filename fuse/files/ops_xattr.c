@@ -7,11 +7,8 @@
 
 #include <string.h>
 #include <fuse_lowlevel.h>
-#include <linux/capability.h>
 
 #include "ops.h"
-
-#define GROUPS_MAX 65536 /* the kernel's NGROUPS_MAX */
 
 static void reply_value(struct ops_job *job, ssize_t result, const char *value)
 {
@@ -72,43 +69,9 @@ static int set_or_remove(struct fs *fs, struct inode *inode, const struct ops_jo
     return xattr_set(fs, inode, job->name, job->data, job->size, (int)job->flags);
 }
 
-/* The capability to keep set-group-id bits of groups that one is not in. FUSE's flag
- * that says so (ACL_KILL_SGID) is not known to libfuse. */
-static bool has_fsetid(const struct ops_job *job)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/status", (int)fuse_req_ctx(job->req)->pid);
-    g_autofree char *status = NULL;
-    const char *effective = NULL;
-
-    if (g_file_get_contents(path, &status, NULL, NULL))
-        effective = strstr(status, "CapEff:\t");
-    if (!effective) /* a process that we can't see */
-        return job->uid == 0;
-    return g_ascii_strtoull(effective + strlen("CapEff:\t"), NULL, 16) >> CAP_FSETID & 1;
-}
-
-/* Of who asks; NULL: it may set the bit for any group. */
-static GArray *groups_of(const struct ops_job *job)
-{
-    GArray *groups;
-    int count;
-
-    if (has_fsetid(job))
-        return NULL;
-    groups = g_array_new(FALSE, FALSE, sizeof(gid_t));
-    g_array_append_val(groups, job->gid);
-    count = fuse_req_getgroups(job->req, 0, NULL);
-    if (count <= 0 || count > GROUPS_MAX)
-        return groups;
-    g_array_set_size(groups, (guint)count + 1);
-    count = fuse_req_getgroups(job->req, count, &g_array_index(groups, gid_t, 1));
-    g_array_set_size(groups, (guint)CLAMP(count, 0, (int)groups->len - 1) + 1);
-    return groups;
-}
-
 static void run_setxattr(struct fs *fs, struct ops_job *job)
 {
-    g_autoptr(GArray) groups = acl_is_name(job->name) ? groups_of(job) : NULL;
+    g_autoptr(GArray) groups = acl_is_name(job->name) ? ops_groups_of(job) : NULL;
     struct inode *inode;
     int error;
 

@@ -39,11 +39,14 @@ deeds = {
 }
 
 def as_owner(deed, path):
+    as_user(1001, [2001, 2002], deed, path)
+
+def as_user(user, groups, deed, path):
     child = os.fork()
     if child == 0:
-        os.setgroups([2001, 2002])
-        os.setresgid(2001, 2001, 2001)
-        os.setresuid(1001, 1001, 1001)
+        os.setgroups(groups)
+        os.setresgid(groups[0], groups[0], groups[0])
+        os.setresuid(user, user, user)
         try:
             deed(path)
         except OSError as e:
@@ -58,16 +61,18 @@ def make(path, mode, group):
     os.chmod(path, mode)
 
 for name, deed in deeds.items():
-    for mode in (0o6755, 0o2745, 0o6644, 0o4755, 0o6777):
-        for who, group in (('owner', 2001), ('owner', 2005), ('root', 2001)):
-            if group == 2005 and not mode & 0o010:
-                continue # set-group-id without execution, and not in the group: FUSE keeps what means nothing
+    for mode in (0o6755, 0o2745, 0o6644, 0o4755, 0o6777, 0o2666, 0o6666):
+        for who, group in (('owner', 2001), ('owner', 2005), ('root', 2001), ('other', 2001), ('member', 2001)):
+            if name == 'chown-none' and who == 'other' and mode in (0o2745, 0o2666):
+                continue # ext4 says EPERM; FUSE does not tell a chown of nothing from a write to come
             path = '%s-%o-%s-%d' % (name, mode, who, group)
             make(path, mode, group)
             if who == 'root':
                 deed(path)
-            else:
+            elif who == 'owner':
                 as_owner(deed, path)
+            else:
+                as_user(1003, [2003, 2001] if who == 'member' else [2003], deed, path)
             st = os.stat(path)
             print(path, oct(st.st_mode), st.st_uid, st.st_gid, st.st_size, flush=True)
 
