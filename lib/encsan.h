@@ -99,7 +99,7 @@ void encsan_get_stats(struct encsan *volume, struct encsan_stats *stats);
 /* 0, or the -errno that every flush and write now returns, because data could
  * not be written, or because another mount or another disk is there. In the first
  * case reads go on, and a write that is ENCSAN_URGENT alone is sent, though nobody
- * will know what becomes of it. */
+ * will know what becomes of it. Never waits. */
 int encsan_error(struct encsan *volume);
 
 /* ---- asynchronous ----

@@ -59,8 +59,8 @@ void volume_fail(struct encsan *v, int error, const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    volume_log(v, "%s", line);
     v->error = error;
+    volume_log(v, "%s", line); /* who reads it meets the error */
     volume_fail_waiting(v, error);
 }
 

@@ -9,7 +9,6 @@
 #define SMALL_BYTES (64u << 10)
 #define RECONNECT_US 300000
 #define REKEY_AGAIN_US 5000000
-#define LOOK_US 5000000
 
 /* One connection's send buffer, 4 MiB where nobody changed tcp_wmem, has room
  * for about so much data that is not yet acknowledged. */
@@ -159,14 +158,17 @@ static void rekey(struct nexus *n)
     n->rekey_us = done ? 0 : now_us() + REKEY_AGAIN_US;
 }
 
-/* Nothing may leave for a long time, while the keys grow old. */
+/* Nothing may leave for a long time, while the keys grow old and others take the disk over. */
 static void wait_for_work(struct nexus *n)
 {
     struct encsan *v = n->volume;
 
     cond_wait_until(&v->sessions_changed, &v->lock, now_us() + LOOK_US);
-    if (n->state == NEXUS_LIVE && sa_is_worn(n->sa))
+    if (n->state != NEXUS_LIVE)
+        return;
+    if (sa_is_worn(n->sa))
         n->rekeying = true;
+    receipt_look(v);
 }
 
 static void *nexus_thread(void *arg)

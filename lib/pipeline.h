@@ -49,6 +49,7 @@
 #define STREAMS 8
 #define WANTED_MAX 1024 /* ranges to be read ahead, which are more than may be asked for now */
 #define SYNC_SLOTS 4
+#define LOOK_US 3000000 /* how often an idle volume looks whether all is as it was */
 #define SLOTS_MAX 176
 #define SLOTS_BYTES_MAX (20u << 20) /* of memory besides the cache */
 #define SLOTS_FOR_READS 16          /* that writes leave to them */
@@ -215,8 +216,8 @@ struct encsan {
     pthread_cond_t sessions_changed;
     bool ending;  /* no request will come any more */
     bool closing; /* and nothing is on its way */
-    int error;       /* -errno, for ever */
-    int write_error; /* the same, but reads go on: the target could not write */
+    atomic_int error;       /* -errno, for ever; read without the lock by encsan_error */
+    atomic_int write_error; /* the same, but reads go on: the target could not write */
     bool fenced; /* the error is that another mount has the lease */
 
     uint32_t *free_pages;
@@ -249,6 +250,7 @@ struct encsan {
 
     struct sync syncs[SYNC_SLOTS];
     uint64_t sync_wanted, sync_asked;
+    uint64_t asked_us; /* the last SYNC */
     bool sync_paused; /* until the next tick, after one went wrong */
     unsigned sync_failures;
     struct wire_boot_id boot_id;      /* whose receipts count */
@@ -351,6 +353,9 @@ void pipeline_reclaim(struct encsan *v);
 void receipt_init(struct encsan *v); /* its slots are the last ones */
 void receipt_want(struct encsan *v, uint64_t ordinal);
 void receipt_ask(struct encsan *v);
+/* Asks for one that covers nothing new, where none was asked for lately: who has nothing
+ * to write hears of a takeover, too. */
+void receipt_look(struct encsan *v);
 /* The target was restarted: its older receipts count no more. */
 void receipt_restarted(struct encsan *v, const struct wire_boot_id *boot_id);
 

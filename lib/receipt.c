@@ -12,6 +12,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "clock.h"
+
 #define SYNC_FAILURES_MAX 100
 #define SENSE_DATA_PROTECT 0x07 /* SPC-4 4.5.6; with 27/07: the disk is full */
 
@@ -76,29 +78,45 @@ static void ask_job(struct job *job)
     volume_unlock(v);
 }
 
-static void ask(struct encsan *v, struct sync *sync)
+static void ask(struct encsan *v, struct sync *sync, uint64_t ordinal)
 {
     sync->busy = true;
     sync->nexus = nexus_take(v, sync->slot->bytes, &sync->sa);
-    sync->ordinal = v->sync_wanted;
+    sync->ordinal = ordinal;
     sync->event = ++v->event;
-    v->sync_asked = v->sync_wanted;
-    v->unsynced_blocks = 0;
     sync->job.run = ask_job;
+    v->asked_us = now_us();
     workers_push(v->workers, &sync->job);
+}
+
+static bool may_ask(const struct encsan *v)
+{
+    return !v->error && !v->ending && v->live_sessions > 0 && !v->sync_paused;
 }
 
 void receipt_ask(struct encsan *v)
 {
-    if (v->error || v->ending || v->live_sessions == 0 || v->sync_paused || v->sync_wanted <= v->sync_asked ||
-        v->sync_wanted <= v->durable || is_sealing(v, v->sync_wanted))
+    if (!may_ask(v) || v->sync_wanted <= v->sync_asked || v->sync_wanted <= v->durable ||
+        is_sealing(v, v->sync_wanted))
         return;
     for (unsigned i = 0; i < SYNC_SLOTS; i++) {
         if (!v->syncs[i].busy) {
-            ask(v, &v->syncs[i]);
+            v->sync_asked = v->sync_wanted;
+            v->unsynced_blocks = 0;
+            ask(v, &v->syncs[i], v->sync_wanted);
             return;
         }
     }
+}
+
+void receipt_look(struct encsan *v)
+{
+    if (!may_ask(v) || now_us() - v->asked_us < LOOK_US)
+        return;
+    for (unsigned i = 0; i < SYNC_SLOTS; i++)
+        if (v->syncs[i].busy)
+            return;
+    ask(v, &v->syncs[0], v->durable);
 }
 
 static bool is_executed(const struct wire_receipt *receipt, uint64_t ordinal)

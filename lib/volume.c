@@ -333,12 +333,9 @@ void encsan_get_stats(struct encsan *v, struct encsan_stats *stats)
 
 int encsan_error(struct encsan *v)
 {
-    int error;
+    int error = v->error;
 
-    volume_lock(v);
-    error = v->error ? v->error : v->write_error;
-    volume_unlock(v);
-    return error;
+    return error ? error : v->write_error;
 }
 
 /* ---- requests ---- */

@@ -78,8 +78,13 @@ int ops_known(struct fs *fs, fuse_ino_t ino, struct inode **inode)
     return ino == FUSE_ROOT_ID ? inode_get(fs, EXT2_ROOT_INO, inode) : -ESTALE;
 }
 
-static int writable(const struct fs *fs)
+/* The volume may have failed before anything was written back to it. */
+static int writable(struct fs *fs)
 {
+    int error = fs->read_only ? 0 : encsan_error(fs->volume);
+
+    if (error)
+        fs_fail(fs, error);
     return fs->read_only || fs->error ? -EROFS : 0;
 }
 

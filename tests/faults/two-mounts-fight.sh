@@ -44,13 +44,18 @@ check_work() { # NUMBER, as the mount that has the disk now sees it
     done
 }
 
-is_read_only() { # FOLDER: what is made there before its journal is written comes to nothing
-    ! touch "$1/late" 2>"$T/late.err" && grep -q 'Read-only file system' "$T/late.err"
+refuses() { # command…
+    ! "$@" 2>"$T/late.err" || fail "after the takeover: $*"
+    grep -q 'Read-only file system' "$T/late.err" || fail "$*: $(cat "$T/late.err")"
 }
 
-lose() { # FOLDER NUMBER PID of what was taken over
+# lose FOLDER NUMBER PID of what was taken over: it says so, and from then on nothing is changed there
+lose() {
     until_true 60 grep -q 'another mount has taken the disk over' "$T/mount-$2.log" || fail "mount $2 says nothing"
-    until_true 60 is_read_only "$1" || fail "mount $2 is not read-only: $(cat "$T/late.err")"
+    refuses mkdir "$1/late"
+    refuses touch "$1/late"
+    refuses ln -s x "$1/late"
+    refuses chmod 700 "$1"
     ! "$ENCSAN" umount "$1" 2>"$T/umount.err" || fail "the unmount of $2 says that everything is on the far disk"
     wait "$3" || :
 }
@@ -77,20 +82,26 @@ for number in $(seq "${TAKEOVERS:-5}"); do
 done
 kill $WORKER
 wait $WORKER || :
+
+say "one that has nothing to do hears of it, too"
+for number in $((last + 1)) $((last + 2)); do
+    loser=$M
+    loser_pid=$FS_PID
+    take "$number" "$KEY"
+    ls "$M" >/dev/null # it can read nothing any more, either
+    lose "$loser" $((number - 1)) "$loser_pid"
+done
 for i in $(seq $last); do
     check_work "$i"
 done
 umnt
 wait "$FS_PID" || fail "the last mount failed"
 check_disk
-kernel_mount
-[ -z "$(find "$T/loop" -name late)" ] || fail "what was made after the takeover is there"
-kernel_umount
 stop_target
 grep '^watch: ' "$T/target.log"
 [ "$(grep -c '^watch: generation [0-9]*: [0-9]* writes, 0 fenced$' "$T/target.log")" -gt "$last" ] ||
     fail "not every generation wrote, or one that was fenced did"
 ! grep '^watch: .*[1-9][0-9]* fenced$' "$T/target.log" || fail "a fenced generation wrote"
-for i in $(seq $last); do
+for i in $(seq "$number"); do
     umount /var/lib/encsan
 done

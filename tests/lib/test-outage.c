@@ -104,7 +104,7 @@ static void test_other_disk(void)
     target_stop(&t);
 }
 
-/* Taken over there and back. Who had the disk hears of it at his next flush. */
+/* Taken over there and back. Who had the disk hears of it at his next flush, or after a while. */
 static void test_steal(void)
 {
     struct target t = {0};
@@ -134,7 +134,12 @@ static void test_steal(void)
         g_assert_cmpint(encsan_flush(v), ==, 0);
         assert_on_disk(&t, buf, BLOCK, i * BLOCK);
     }
-    g_assert_cmpint(encsan_close(v), ==, 0);
+    struct encsan *thief = open_volume(&o);
+
+    while (encsan_error(v) == 0)
+        g_usleep(10000);
+    g_assert_cmpint(encsan_close(v), ==, -EIO);
+    g_assert_cmpint(encsan_close(thief), ==, 0);
     target_stop(&t);
 }
 
