@@ -24,6 +24,23 @@ tell() {
     echo "$*" >&7
 }
 
+now_ms() {
+    echo $(($(date +%s%N) / 1000000))
+}
+
+line_has_said() { # LINES
+    [ "$(wc -l <"$T/line.out")" -gt "$1" ]
+}
+
+# FAULTS and OUTAGES_MS so far
+ask_line() {
+    lines=$(wc -l <"$T/line.out")
+    tell say
+    until_true 60 line_has_said "$lines" || fail "the line says nothing"
+    FAULTS=$(sed -n '$s/ faults.*//p' "$T/line.out")
+    OUTAGES_MS=$(sed -n '$s/.* faults, \([0-9]*\) ms.*/\1/p' "$T/line.out")
+}
+
 no_line() {
     exec 7>&-
     wait "$LINE_PID" || fail "the line broke: $(cat "$T/line.err")"

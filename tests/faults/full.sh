@@ -35,8 +35,8 @@ timed() { # NAME command…
 }
 
 timed "a million random writes, 200 kills of the target" "$build/tests/faults/random-writes" 1000000 200
-timed "ten copies of 20,000 files over a bad line" env COPIES=10 FILES=20000 sh tests/faults/copy-over-a-bad-line.sh
-timed "an outage of 5 minutes" env SECONDS_AWAY=300 sh tests/faults/network-away.sh
+timed "ten copies of 20,000 files over a bad line" env COPIES=10 FILES=20000 SLACK=1 sh tests/faults/copy-over-a-bad-line.sh
+timed "an outage of 5 minutes" env SECONDS_AWAY=300 WITHIN=2 sh tests/faults/network-away.sh
 timed "100 kills of the target under fsync" env KILLS=100 sh tests/faults/killed-under-fsync.sh
 for delay in 8 64; do
     echo "---- $delay ms, 1 Gbit/s"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The network is away for some seconds during a copy: no error, status and log tell of it, processes that wait
-# can be killed, and the copy goes on when the network is back. SECONDS_AWAY makes it longer.
+# The network is away for a while during a copy: no error, status and log tell of it, processes that wait can
+# be killed, and the copy goes on within WITHIN seconds when the network is back. SECONDS_AWAY makes it longer.
 if [ -z "${ENCSAN_TEST_NETWORK:-}" ]; then
     ENCSAN_TEST_NETWORK=1 exec unshare --net -- sh "$0" "$@"
 fi
@@ -31,6 +31,7 @@ has_begun() {
 }
 until_true 30 has_begun || fail "cp does not begin"
 ip link set lo down
+away_ms=$(now_ms)
 until_true 60 status_says '^state *waiting for the target' || fail "status does not tell of the outage"
 status_says '^waiting ' || fail "status does not say for how long"
 [ "$(grep -c 'connection to the target is lost' "$T/encsanfs.log")" -eq 1 ] || fail "not one line in the log"
@@ -73,8 +74,23 @@ kill -USR1 $patient
 rm "$M/removed" &
 RM=$!
 
-sleep "${SECONDS_AWAY:-4}"
+durable() {
+    "$ENCSAN" status "$M" --json | sed -n 's/.*"durable_ordinal" *: *\([0-9]*\).*/\1/p'
+}
+goes_on() {
+    [ "$(durable)" -gt "$before" ]
+}
+is_over() {
+    [ $(($(now_ms) - away_ms)) -ge $((${SECONDS_AWAY:-20} * 1000)) ]
+}
+until_true "$((${SECONDS_AWAY:-20} + 60))" is_over
+before=$(durable)
 ip link set lo up
+back_ms=$(now_ms)
+until_true 60 goes_on || fail "it does not go on"
+took_ms=$(($(now_ms) - back_ms))
+say "something more was on the far disk $took_ms ms after the network's return"
+[ $took_ms -le $((${WITHIN:-20} * 1000)) ] || fail "it took too long to go on"
 wait $CP || fail "cp: $(cat "$T/cp.err")"
 wait $patient || fail "a signal that it handles ended its fsync"
 wait $RM || fail "rm"

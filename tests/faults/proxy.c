@@ -14,7 +14,7 @@
  *   away MS                     all are reset, and new ones too
  *   random SEED                 from now on one of these every 0.2 to 2 s, none for longer than 1 s
  *   quiet                       no more of that; no delay, no limit
- *   say                         prints how many faults there were
+ *   say                         prints how many faults there were, and for how long not all came through
  *
  *     proxy PORT [ADDRESS]   of a target on 127.0.0.1; prints "port N", its own, there or on ADDRESS
  *
@@ -24,12 +24,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +76,7 @@ static struct {
     uint64_t delay_us, rate;
     bool random;
     unsigned seed, faults;
+    uint64_t outages_us, outage_until_us; /* those that overlap count once */
     uint64_t next_us; /* random */
 } proxy;
 
@@ -267,6 +268,18 @@ static bool has_ended(const struct line *l)
 
 /* ---- commands ---- */
 
+static void note_outage(uint64_t us)
+{
+    uint64_t begin_us = now_us(), end_us = begin_us + us;
+
+    if (begin_us < proxy.outage_until_us)
+        begin_us = proxy.outage_until_us;
+    if (end_us <= begin_us)
+        return;
+    proxy.outages_us += end_us - begin_us;
+    proxy.outage_until_us = end_us;
+}
+
 /* `which` negative: all, and those that come. */
 static void silence(enum way way, uint64_t ms, int which)
 {
@@ -274,6 +287,7 @@ static void silence(enum way way, uint64_t ms, int which)
     struct line *open[LINES_MAX];
     unsigned count = open_lines(open);
 
+    note_outage(ms * MS);
     if (which < 0)
         proxy.silent_until_us[way] = until_us;
     else if (count > 0)
@@ -288,6 +302,7 @@ static void go_away(uint64_t ms)
     for (unsigned i = 0; i < count; i++)
         line_end(open[i], true);
     proxy.away_until_us = now_us() + ms * MS;
+    note_outage(ms * MS);
 }
 
 /* `which` negative: all. */
@@ -324,7 +339,9 @@ static unsigned draw(unsigned from, unsigned to)
 
 static void random_fault(void)
 {
-    proxy.next_us = now_us() + draw(200, 2000) * MS;
+    uint64_t lasts_us = draw(200, 2000) * MS;
+
+    proxy.next_us = now_us() + lasts_us;
     proxy.delay_us = proxy.rate = 0;
     proxy.faults++;
     switch (draw(0, 10)) {
@@ -355,6 +372,7 @@ static void random_fault(void)
         break;
     case 8:
         proxy.rate = draw(200000, 2000000);
+        note_outage(lasts_us);
         break;
     default:
         go_away(draw(50, 1000));
@@ -398,7 +416,7 @@ static void obey(const char *text)
     else if (!strcmp(text, "quiet"))
         quiet();
     else if (!strcmp(text, "say"))
-        printf("%u faults\n", proxy.faults);
+        printf("%u faults, %" PRIu64 " ms of outages\n", proxy.faults, proxy.outages_us / MS);
     else if (make_fault(text))
         proxy.faults++;
     else

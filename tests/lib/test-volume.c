@@ -482,6 +482,34 @@ static void test_stream(void)
     target_stop(&t);
 }
 
+/* Without a flush that anybody asks for: long before a writer would have to wait for
+ * memory, receipts make room. */
+static void test_receipts_come_unasked(void)
+{
+    enum { CACHE = 8u << 20, STEP = 512u << 10, STEPS = 96 };
+    struct target t = {0};
+    g_autofree uint8_t *data = g_malloc(STEP);
+    struct encsan_stats stats;
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    o.cache_bytes = CACHE;
+    struct encsan *v = open_volume(&o);
+    fill(data, STEP, 5);
+    for (unsigned i = 0; i < STEPS; i++) {
+        unsigned polls = 0;
+
+        g_assert_cmpint(encsan_write(v, data, STEP, (uint64_t)i * STEP, 0), ==, 0);
+        do {
+            g_assert_cmpuint(polls++, <, 60000);
+            g_usleep(polls > 1 ? 1000 : 0);
+            encsan_get_stats(v, &stats);
+        } while (stats.staged_bytes + stats.retained_bytes > CACHE / 2);
+    }
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
 static void add_others(void)
 {
     g_test_add_data_func("/volume/round-trip", NULL, test_round_trip);
@@ -504,6 +532,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_data_func("/volume/model/sessions-lost", GUINT_TO_POINTER(FAULT_ONE_SESSION), test_model);
     g_test_add_func("/volume/stream", test_stream);
+    g_test_add_func("/volume/receipts-come-unasked", test_receipts_come_unasked);
     if (!KEYS_WEAR_OUT)
         add_others();
     return g_test_run();
