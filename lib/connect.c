@@ -42,7 +42,7 @@ struct attempt {
     struct nexus *nexus;
     struct handshake_request request;
     struct handshake result;
-    uint64_t connect_us;
+    uint64_t connect_us, patient_us;
 };
 
 static struct handshake_request request_of(const struct encsan *v, enum wire_intent intent)
@@ -74,6 +74,9 @@ static int open_session(struct attempt *a, char *message)
         .isid = wire_get32(v->info.mount_id + 8) & 0xffffff,
         .number = n->number,
         .connect_us = a->connect_us,
+        .patient_us = a->patient_us,
+        .hurry = &n->hurry,
+        .connected = nexus_connected,
         .url = v->options.url,
         .give_up = &v->giving_up,
     };
@@ -210,15 +213,17 @@ static bool agrees(void *opaque, const struct handshake *h, char *message)
     return good;
 }
 
-/* Lock held. While others carry the traffic, which may be what makes the way
- * slow, there is time; else a SYN that was lost in an outage must not be waited for. */
-static uint64_t connect_limit(const struct nexus *n)
+/* Lock held. While others carry the traffic, which may be what makes the way slow, there
+ * is time; else a SYN that was lost in an outage must not be waited for. One waits longer
+ * now and then, as long as no other comes through. */
+static void choose_limits(struct attempt *a)
 {
-    if (n->volume->live_sessions > 0)
-        return PATIENT_US;
-    if (n->number == 0 && n->attempts % PATIENT_EVERY == PATIENT_EVERY - 1)
-        return PATIENT_US;
-    return CONNECT_US + (uint64_t)n->volume->rtt_min_us * 3 / 2;
+    struct nexus *n = a->nexus;
+
+    a->connect_us = CONNECT_US + (uint64_t)n->volume->rtt_min_us * 3 / 2;
+    n->hurry = false;
+    if (n->volume->live_sessions > 0 || (n->number == 0 && n->attempts % PATIENT_EVERY == PATIENT_EVERY - 1))
+        a->patient_us = PATIENT_US;
 }
 
 /* Without the lock. */
@@ -305,7 +310,7 @@ bool connect_again(struct nexus *n)
     bool live;
 
     begin(&a, n);
-    a.connect_us = connect_limit(n);
+    choose_limits(&a);
     volume_unlock(v);
     live = try_portal(&a, message) == 0;
     volume_lock(v);

@@ -18,14 +18,34 @@
 
 /* ---- the life of a nexus ---- */
 
+/* What connects, and has patience, has sent its SYN into an outage. */
+static void hurry(struct encsan *v)
+{
+    for (unsigned i = 0; i < ENCSAN_SESSIONS_MAX; i++)
+        v->nexuses[i].hurry = true;
+}
+
 static void end_life(struct nexus *n)
 {
     struct encsan *v = n->volume;
 
     n->state = NEXUS_LOST;
     pipeline_session_lost(v, n);
-    if (--v->live_sessions == 0)
-        outage_begin(v);
+    if (--v->live_sessions > 0)
+        return;
+    outage_begin(v);
+    hurry(v);
+}
+
+void nexus_connected(void *opaque)
+{
+    struct nexus *n = opaque;
+    struct encsan *v = n->volume;
+
+    volume_lock(v);
+    if (v->outage_us)
+        hurry(v);
+    volume_unlock(v);
 }
 
 /* What became of one may have become of all, and those that have nothing to do don't notice. */

@@ -23,6 +23,7 @@
 #define ENCSAN_NEXUS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,6 +43,7 @@ struct nexus {
     bool told_refusal;      /* one that the target gave under Noise */
     unsigned portal;        /* that is tried next */
     unsigned attempts;      /* that failed, since it was lost */
+    atomic_bool hurry;      /* an outage has begun or ended since the attempt began */
     struct session *session; /* constant while it is busy */
     struct sa *sa;
     struct sa *old_sa;      /* before the last rekeying: its last commands are answered under it */
@@ -60,6 +62,8 @@ int nexus_open_others(struct encsan *v);
  * nothing is busy, and nothing will be. Twice is once. Without the lock. */
 void nexus_close_all(struct encsan *v, bool release);
 
+/* TCP's connection for its session is there. Without the lock. `opaque` is the nexus. */
+void nexus_connected(void *opaque);
 /* The end of its session; by the session's thread. `opaque` is the nexus. */
 void nexus_lost(void *opaque, const char *why);
 

@@ -506,17 +506,29 @@ static void step_ended(struct iscsi_context *iscsi, int status, void *data, void
     s->step.status = status;
 }
 
+struct patience {
+    uint64_t least_us, most_us;
+    const atomic_bool *hurry; /* only the least; NULL: the most */
+};
+
+static bool is_over(const struct patience *patience, uint64_t since_us)
+{
+    bool hurry = patience->hurry && *patience->hurry;
+
+    return now_us() - since_us >= (hurry ? patience->least_us : patience->most_us);
+}
+
 /* Waits for the end of what was asked of libiscsi. What has come counts, also
  * when it is found too late: this thread may have been kept waiting itself. */
-static int finish_step(struct session *s, uint64_t within_us, const atomic_bool *give_up)
+static int finish_step(struct session *s, struct patience patience, const atomic_bool *give_up)
 {
-    uint64_t until_us = now_us() + within_us;
+    uint64_t since_us = now_us();
     bool late = false;
 
     while (!s->step.ended && !late && !(give_up && *give_up)) {
         struct pollfd fd = {iscsi_get_fd(s->iscsi), (short)iscsi_which_events(s->iscsi), 0};
 
-        late = now_us() >= until_us;
+        late = is_over(&patience, since_us);
         if (poll(&fd, 1, late ? 0 : LOGIN_POLL_MS) < 0 && errno != EINTR)
             return -1;
         if (iscsi_service(s->iscsi, fd.revents) < 0)
@@ -527,15 +539,21 @@ static int finish_step(struct session *s, uint64_t within_us, const atomic_bool 
 
 static int connect_and_log_in(struct session *s, const struct session_login *login)
 {
+    struct patience connect = {login->connect_us, later(login->connect_us, login->patient_us), login->hurry};
+    struct patience answer = {.most_us = LOGIN_US};
+
     s->step.ended = false;
     if (iscsi_connect_async(s->iscsi, login->portal, step_ended, s) != 0 ||
-        finish_step(s, login->connect_us, login->give_up) != 0)
+        finish_step(s, connect, login->give_up) != 0)
         return -1;
+    if (login->connected)
+        login->connected(s->opaque);
     measure(s);
+    answer.most_us += (uint64_t)LOGIN_ROUND_TRIPS * s->rtt_us;
     s->step.ended = false;
     if (iscsi_login_async(s->iscsi, step_ended, s) != 0)
         return -1;
-    return finish_step(s, LOGIN_US + (uint64_t)LOGIN_ROUND_TRIPS * s->rtt_us, login->give_up);
+    return finish_step(s, answer, login->give_up);
 }
 
 static int prepare(struct session *s, const struct session_login *login)
@@ -586,7 +604,7 @@ static void log_out(struct session *s)
 {
     s->step.ended = false;
     if (iscsi_logout_async(s->iscsi, step_ended, s) == 0)
-        finish_step(s, LOGIN_US, NULL);
+        finish_step(s, (struct patience){.most_us = LOGIN_US}, NULL);
 }
 
 static void session_free(struct session *s)

@@ -61,7 +61,10 @@ struct session_login {
     uint32_t isid;   /* 24 bits that all sessions of that name have */
     unsigned number; /* of this one among them: with the same number again it replaces
                         the earlier session at the target (RFC 7143, 6.3.5) */
-    uint64_t connect_us;  /* the most to wait for TCP's connection */
+    uint64_t connect_us;  /* the most to wait for TCP's connection, */
+    uint64_t patient_us;  /* or, if that is longer, this, until */
+    const atomic_bool *hurry; /* it is true; NULL: it never is */
+    void (*connected)(void *opaque); /* TCP's connection is there; may be NULL */
     const char *url;      /* for messages */
     const atomic_bool *give_up; /* once it is true, nothing is waited for any more */
 };
