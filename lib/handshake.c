@@ -193,6 +193,8 @@ static int check_statuses(const struct slot *out, const struct slot *in,
     if (out->status == SLOT_CHECK && out->sense_key == 0x07)
         return fail(message, "%s: the target holds another key than target_key=, or someone on the path changed the handshake",
                     request->url);
+    if (out->status == SLOT_CHECK && out->sense_key == WIRE_SENSE_NOT_READY)
+        return fail(message, "%s: the target waits for its own disk; try again later", request->url);
     if (out->status != SLOT_GOOD)
         return fail(message, "%s: no sealed LUN of an encsan-target", request->url);
     if (in->status != SLOT_GOOD)

@@ -21,6 +21,16 @@
 
 struct backend;
 
+/* Of a disk that may be away, for people. */
+#define BACKEND_WHY_BYTES 512
+struct backend_report {
+    bool there;
+    unsigned sessions; /* that are open */
+    uint64_t reconnects;
+    uint64_t away_us; /* for how long; 0: it is there */
+    char why[BACKEND_WHY_BYTES]; /* what was wrong last; "": nothing yet */
+};
+
 struct backend_operations {
     int (*pread)(struct backend *backend, void *buf, size_t count, uint64_t offset);
     int (*pwrite)(struct backend *backend, const void *buf, size_t count, uint64_t offset);
@@ -36,9 +46,14 @@ struct backend_operations {
     /* Who waits for a disk that is away shall have -EAGAIN, now and from now on. NULL: it is
      * always there. */
     void (*give_up)(struct backend *backend);
+    /* Waits until it is known whether it is there, or until then (now_us). The same. */
+    void (*await)(struct backend *backend, uint64_t until_us);
+    void (*report)(struct backend *backend, struct backend_report *report); /* the same */
+    /* From the next login on: the file with the password, NULL: none. NULL: it needs none. */
+    void (*use_password)(struct backend *backend, const char *path);
     /* At least this large (0: as it is); `bytes` says then how large it is. -1, with one line
-     * for the user in `message`, also where it would have to be made smaller. NULL: it cannot
-     * grow. Nobody else changes `bytes`. */
+     * for the user in `message`, also where it would have to be made smaller. Nobody else
+     * changes `bytes`. */
     int (*grow)(struct backend *backend, uint64_t bytes, char *message, size_t size);
     void (*close)(struct backend *backend);
 };
@@ -50,7 +65,8 @@ struct backend {
      * Linux takes such pages for clean and the next flush would succeed. Who
      * answers for a flush looks at it before and after. */
     atomic_uint losses;
-    uint64_t bytes;          /* never less than before */
+    /* Never less than before. 0: it was not there yet, and neither is what follows. */
+    _Atomic uint64_t bytes;
     uint32_t block_bytes; /* constant; offsets and counts are multiples of it; at most WIRE_BLOCK_BYTES */
     uint32_t physical_bytes; /* constant; what a device writes at once; 0: nobody knows */
 };
@@ -61,13 +77,16 @@ struct backend {
 struct backend *backend_file_open(const char *path, uint64_t bytes, char *message, size_t size);
 
 /* A LUN of another iSCSI target, on iSCSI sessions of our own, which come again
- * when they were lost. Calls wait for that for some seconds, then: -EAGAIN. */
+ * when they were lost. Calls wait for that for some seconds, then: -EAGAIN. It need not
+ * be there yet: `bytes` is 0 until it is, and until then it must not be called for its data. NULL,
+ * with one line for the user in `message`, only where something is wrong at this end. */
 struct upstream_settings {
     const char *name; /* for the log */
     const char *url;  /* iscsi://[USER@]HOST[:PORT][,HOST[:PORT]...]/IQN/LUN */
     const char *password_file; /* for CHAP; NULL: none */
     const char *initiator;     /* our name */
     unsigned isid;             /* of 24 bits; no other LUN's, and the same at each start */
+    uint64_t bytes_max;        /* a larger disk is none for us */
 };
 #define UPSTREAM_SCHEME "iscsi://"
 #define UPSTREAM_WORKERS 32 /* threads that keep it busy */

@@ -314,6 +314,7 @@ static uint32_t physical_bytes(int fd)
 struct backend *backend_file_open(const char *path, uint64_t bytes, char *message, size_t size)
 {
     struct file *file = calloc(1, sizeof *file);
+    uint64_t now;
 
     if (!file) {
         fail(message, size, "out of memory");
@@ -325,7 +326,8 @@ struct backend *backend_file_open(const char *path, uint64_t bytes, char *messag
     pthread_mutex_init(&file->flushing, NULL);
     file->fd = open_or_make(path, bytes > 0, message, size);
     if (file->path && file->fd >= 0 && lock_alone(file->fd, path, message, size) == 0 &&
-        resize(file->fd, path, bytes, &file->backend.bytes, message, size) == 0) {
+        resize(file->fd, path, bytes, &now, message, size) == 0) {
+        file->backend.bytes = now;
         file->backend.physical_bytes = physical_bytes(file->fd);
         return &file->backend;
     }

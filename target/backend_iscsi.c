@@ -33,7 +33,6 @@ enum {
 };
 
 struct identity { /* of a disk: another one has another */
-    uint64_t blocks;
     uint32_t block_bytes;
     uint8_t serial[SERIAL_BYTES_MAX]; /* VPD page 80h, zeros where there is none */
 };
@@ -41,6 +40,7 @@ struct identity { /* of a disk: another one has another */
 struct disk {
     struct backend backend;
     struct upstream *upstream;
+    uint64_t bytes_max;
     struct identity identity;
     uint32_t transfer_bytes_max; /* constant, as the next one */
     uint32_t write_same_bytes_max;
@@ -258,6 +258,23 @@ static void iscsi_give_up(struct backend *backend)
     upstream_give_up(disk_of(backend)->upstream);
 }
 
+static void iscsi_await(struct backend *backend, uint64_t until_us)
+{
+    upstream_await(disk_of(backend)->upstream, until_us);
+}
+
+static void iscsi_report(struct backend *backend, struct backend_report *report)
+{
+    upstream_report(disk_of(backend)->upstream, report);
+}
+
+static void iscsi_use_password(struct backend *backend, const char *path)
+{
+    upstream_use_password(disk_of(backend)->upstream, path);
+}
+
+static int iscsi_grow(struct backend *backend, uint64_t bytes, char *message, size_t size);
+
 static void iscsi_close(struct backend *backend)
 {
     struct disk *d = disk_of(backend);
@@ -275,6 +292,10 @@ static const struct backend_operations operations = {
     .extent = iscsi_extent,
     .flush = iscsi_flush,
     .give_up = iscsi_give_up,
+    .await = iscsi_await,
+    .report = iscsi_report,
+    .use_password = iscsi_use_password,
+    .grow = iscsi_grow,
     .close = iscsi_close,
 };
 
@@ -337,27 +358,44 @@ static int learn_limits(struct disk *d, struct upstream *u, bool zeros_when_unma
     return error;
 }
 
-/* Sizes and serial number; 0 or -errno. */
-static int identify(struct upstream *u, struct identity *identity, uint8_t capacity[32])
-{
-    const struct upstream_command c = {
-        .cdb = {SERVICE_ACTION_IN_16, READ_CAPACITY_16, [13] = 32}};
-    uint8_t serial[SERIAL_BYTES_MAX];
-    int error = ask(u, &c, capacity, 32);
-
-    if (!error)
-        error = inquire_page(u, 0x80, serial, sizeof serial);
-    identity->blocks = wire_get64(capacity) + 1;
-    identity->block_bytes = wire_get32(capacity + 8);
-    if (!error)
-        memcpy(identity->serial, serial, sizeof serial);
-    return error;
-}
-
 static int fail(int error, const char *what, char *message, size_t size)
 {
     snprintf(message, size, "%s%s%s", what, error ? ": " : "", error ? strerror(-error) : "");
     return -1;
+}
+
+static const struct upstream_command read_capacity = {
+    .cdb = {SERVICE_ACTION_IN_16, READ_CAPACITY_16, [13] = 32}};
+
+/* In bytes, of what READ CAPACITY (16) has answered. */
+static uint64_t capacity_bytes(const uint8_t capacity[32])
+{
+    return (wire_get64(capacity) + 1) * wire_get32(capacity + 8);
+}
+
+/* Can a disk of that many bytes be what ours was? */
+static int check_bytes(const struct disk *d, uint64_t bytes, char *message, size_t size)
+{
+    if (bytes < d->backend.bytes)
+        return fail(0, "has become smaller", message, size);
+    if (bytes < WIRE_BLOCK_BYTES)
+        return fail(0, "is smaller than a block", message, size);
+    return bytes > d->bytes_max ? fail(0, "is larger than 1 PiB", message, size) : 0;
+}
+
+/* Block size and serial number; 0 or -errno. */
+static int identify(struct upstream *u, struct identity *identity, uint8_t capacity[32])
+{
+    uint8_t serial[SERIAL_BYTES_MAX];
+    int error = ask(u, &read_capacity, capacity, 32);
+
+    if (!error)
+        error = inquire_page(u, 0x80, serial, sizeof serial);
+    memset(identity, 0, sizeof *identity);
+    identity->block_bytes = wire_get32(capacity + 8);
+    if (!error)
+        memcpy(identity->serial, serial, sizeof serial);
+    return error;
 }
 
 /* The first time. */
@@ -372,6 +410,8 @@ static int learn(struct disk *d, struct upstream *u, const uint8_t capacity[32],
 
     if (block_bytes != 512 && block_bytes != 4096)
         return fail(0, "has blocks that are neither of 512 nor of 4096 bytes", message, size);
+    if (check_bytes(d, capacity_bytes(capacity), message, size) != 0)
+        return -1;
     error = ask(u, &synchronize_cache, nothing, 0);
     if (error)
         return fail(error, "cannot be flushed (SYNCHRONIZE CACHE)", message, size);
@@ -379,8 +419,8 @@ static int learn(struct disk *d, struct upstream *u, const uint8_t capacity[32],
     if (error)
         return fail(error, "INQUIRY", message, size);
     d->backend.block_bytes = block_bytes;
-    d->backend.bytes = d->identity.blocks * block_bytes;
     d->backend.physical_bytes = block_bytes << (capacity[13] & 0x0F);
+    d->backend.bytes = capacity_bytes(capacity); /* last: whoever sees it sees the others */
     return 0;
 }
 
@@ -393,7 +433,6 @@ static int opened(void *opaque, struct upstream *u, char *message, size_t size)
 
     if (!error && standard[0] != 0)
         return fail(0, "there is no disk with this LUN", message, size);
-    memset(&now, 0, sizeof now);
     if (!error)
         error = identify(u, &now, capacity);
     if (error)
@@ -402,10 +441,31 @@ static int opened(void *opaque, struct upstream *u, char *message, size_t size)
         d->identity = now;
         return learn(d, u, capacity, message, size);
     }
-    if (now.blocks < d->identity.blocks || now.block_bytes != d->identity.block_bytes ||
-        memcmp(now.serial, d->identity.serial, sizeof now.serial) != 0)
-        return fail(0, "another disk answers where ours was, or it has become smaller", message,
-                    size);
+    if (memcmp(&now, &d->identity, sizeof now) != 0)
+        return fail(0, "another disk answers where ours was", message, size);
+    return check_bytes(d, capacity_bytes(capacity), message, size);
+}
+
+/* It has the size that it has. Of one that is away now nothing new is known. */
+static int iscsi_grow(struct backend *backend, uint64_t bytes, char *message, size_t size)
+{
+    struct disk *d = disk_of(backend);
+    uint8_t capacity[32] = {0};
+    struct upstream_command c = read_capacity;
+    int error;
+
+    c.bytes = sizeof capacity;
+    c.data = capacity;
+    if (backend->bytes == 0 || !upstream_is_there(d->upstream))
+        return 0;
+    error = upstream_run(d->upstream, &c);
+    if (error == -EAGAIN)
+        return 0;
+    if (error || c.missing || wire_get32(capacity + 8) != backend->block_bytes)
+        return fail(error, "READ CAPACITY", message, size);
+    if (check_bytes(d, capacity_bytes(capacity), message, size) != 0)
+        return -1;
+    backend->bytes = capacity_bytes(capacity);
     return 0;
 }
 
@@ -420,6 +480,7 @@ struct backend *backend_iscsi_open(const struct upstream_settings *settings, cha
         return NULL;
     }
     d->backend.operations = &operations;
+    d->bytes_max = settings->bytes_max;
     pthread_mutex_init(&d->lock, NULL);
     d->upstream = upstream_open(settings, &events, message, size);
     if (d->upstream)

@@ -11,6 +11,8 @@
 
 #include "target.h"
 
+#define PLAIN_BLOCK_BYTES 512 /* of a disk that is not there yet */
+
 /* ---- opening ---- */
 
 /* NAA 3h, locally assigned (SPC-4, 7.8.6.6.4): a hash of the target's name and the number. */
@@ -59,6 +61,8 @@ static int check_size(const struct lun *lun, char *message, size_t size)
 {
     uint64_t blocks = lun->backend->bytes / lun->block_bytes;
 
+    if (backend_is_upstream(lun->path))
+        return 0; /* it looks at that itself, whenever it comes */
     if (blocks > 0 && (!lun->sealed || blocks <= WIRE_LBA_MAX))
         return 0;
     snprintf(message, size, "%s: %s; see size=", lun->path,
@@ -78,6 +82,7 @@ static struct backend *open_backend(const struct target *target, struct lun *lun
         .password_file = settings->password_file,
         .initiator = lun->target_name,
         .isid = g_str_hash(lun->path) & 0xffffff,
+        .bytes_max = lun->sealed ? WIRE_LBA_MAX * WIRE_BLOCK_BYTES : UINT64_MAX,
     };
 
     lun->workers = target->workers;
@@ -105,10 +110,10 @@ static int open_disk(const struct target *target, const struct config *config, s
     lun->backend = open_backend(target, lun, settings, message, size);
     if (!lun->backend)
         return -1;
-    lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : lun->backend->block_bytes;
+    lun->block_bytes = lun->sealed ? WIRE_BLOCK_BYTES : PLAIN_BLOCK_BYTES;
     if (check_size(lun, message, size) != 0)
         return -1;
-    lun_show_size(lun);
+    lun_look_for_disk(lun);
     if (lun->sealed)
         return open_lease(target, config, lun, state, message, size);
     lun->unit = unit_new(state, lun->backend, settings->read_only, message, size);
@@ -149,8 +154,7 @@ int lun_grow(struct lun *lun, const struct lun_settings *settings, bool *grown, 
     struct backend *backend = lun->backend;
 
     *grown = false;
-    if (!backend->operations->grow)
-        return 0;
+    lun_look_for_disk(lun);
     if (backend->operations->grow(backend, settings->bytes, message, size) != 0 ||
         check_size(lun, message, size) != 0)
         return -1;
@@ -161,6 +165,37 @@ int lun_grow(struct lun *lun, const struct lun_settings *settings, bool *grown, 
 void lun_show_size(struct lun *lun)
 {
     lun->blocks = lun->backend->bytes / lun->block_bytes;
+}
+
+/* ---- coming ---- */
+
+void lun_look_for_disk(struct lun *lun)
+{
+    uint64_t bytes = lun->backend->bytes, none = 0;
+
+    if (bytes == 0 || lun->blocks > 0)
+        return;
+    if (!lun->sealed)
+        lun->block_bytes = lun->backend->block_bytes;
+    /* several may look, and a reload make it larger meanwhile */
+    if (atomic_compare_exchange_strong(&lun->blocks, &none, bytes / lun->block_bytes) && lun->unit)
+        unit_has_grown(lun->unit);
+}
+
+void lun_await_disk(struct lun *lun, uint64_t until_us)
+{
+    if (lun->backend->operations->await)
+        lun->backend->operations->await(lun->backend, until_us);
+    lun_look_for_disk(lun);
+}
+
+bool lun_report_disk(struct lun *lun, struct backend_report *report)
+{
+    if (!lun->backend->operations->report)
+        return false;
+    lun_look_for_disk(lun);
+    lun->backend->operations->report(lun->backend, report);
+    return true;
 }
 
 /* ---- the end ---- */

@@ -30,8 +30,8 @@ struct lun {
     char *label;       /* for the log: its number, with its target's label where that has one */
     char *path;
     bool sealed;
-    uint32_t block_bytes;
-    _Atomic uint64_t blocks; /* never less than before */
+    _Atomic uint32_t block_bytes;
+    _Atomic uint64_t blocks; /* never less than before; 0: its disk was not there yet */
     uint8_t id[8];           /* NAA identifier, the same at each start */
     struct backend *backend; /* NULL: closed */
     struct workers *workers;     /* for its commands: the target's, or: */
@@ -54,6 +54,14 @@ struct lun *lun_open(const struct target *target, const struct config *config,
 int lun_grow(struct lun *lun, const struct lun_settings *settings, bool *grown, char *message,
              size_t size);
 void lun_show_size(struct lun *lun);
+/* Its disk may have come for the first time since; from then on it is as any other. Not closed. */
+void lun_look_for_disk(struct lun *lun);
+/* Waits until it is known whether its disk is there, or until then (now_us): LUN_AWAIT_US at
+ * most for all that are opened together. */
+void lun_await_disk(struct lun *lun, uint64_t until_us);
+#define LUN_AWAIT_US 6000000
+/* Of a LUN that has begun to be used (target_begin_task). False: its disk is never away. */
+bool lun_report_disk(struct lun *lun, struct backend_report *report);
 /* No command waits any more for a disk that is away. */
 void lun_give_up(struct lun *lun);
 /* No task of it is left. 0, or -1 with a message: what was not durable may be lost. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "conn.h"
 #include "log.h"
 #include "notify.h"
@@ -121,6 +122,7 @@ static bool is_kept(const struct plan *plan, const struct lun *lun)
 static bool make_plan(struct plan *plan)
 {
     const struct target *target = plan->reload->target;
+    uint64_t until_us = now_us() + LUN_AWAIT_US;
 
     if (!config_read(plan->next, plan->reload->path, plan->message, sizeof plan->message))
         return false;
@@ -128,6 +130,8 @@ static bool make_plan(struct plan *plan)
     for (unsigned i = 0; i < plan->next->luns->len; i++)
         if (!plan_lun(plan, plan->next->luns->pdata[i]))
             return false;
+    for (unsigned i = 0; i < plan->changes->len; i++)
+        lun_await_disk(g_array_index(plan->changes, struct change, i).lun, until_us);
     for (unsigned i = 0; i < target->lun_count; i++) {
         const struct change gone = {.lun = target->luns[i], .before = target->luns[i]->settings};
 
@@ -206,6 +210,8 @@ static void apply_to_lun(struct plan *plan, const struct change *change)
 
     if (change->grown)
         lun_show_size(lun);
+    if (lun->backend->operations->use_password)
+        lun->backend->operations->use_password(lun->backend, change->after->password_file);
     if (lun->lease) {
         lease_set_timeout(lun->lease, plan->next->lease_timeout_s * UINT64_C(1000000));
         lease_expel(lun->lease, is_allowed, expelled, &place);
@@ -247,7 +253,9 @@ static void log_change(const struct change *change)
 {
     const struct lun *lun = change->lun;
 
-    if (!change->before)
+    if (!change->before && lun->blocks == 0)
+        log_line("LUN %s: added: %s, not there yet", lun->label, lun->path);
+    else if (!change->before)
         log_line("LUN %s: added: %s, %" PRIu64 " bytes, %s", lun->label, lun->path,
                  lun->blocks * lun->block_bytes, lun->sealed ? "sealed" : "plain");
     else if (!change->after)

@@ -8,11 +8,14 @@
 #include <glib.h>
 #include <openssl/crypto.h>
 
+#include "clock.h"
+
 /* ---- life ---- */
 
 int target_open_luns(struct target *target, char *message, size_t size)
 {
     const GPtrArray *settings = target->config->luns;
+    uint64_t until_us = now_us() + LUN_AWAIT_US;
 
     target->luns = g_new0(struct lun *, settings->len);
     for (unsigned i = 0; i < settings->len; i++) {
@@ -22,6 +25,8 @@ int target_open_luns(struct target *target, char *message, size_t size)
             return -1;
         target->luns[target->lun_count++] = lun;
     }
+    for (unsigned i = 0; i < target->lun_count; i++)
+        lun_await_disk(target->luns[i], until_us);
     return 0;
 }
 
@@ -118,6 +123,26 @@ void target_end_task(struct target *target, struct lun *lun)
     if (--lun->tasks == 0 && !lun->settings)
         pthread_cond_signal(&target->idle);
     pthread_mutex_unlock(&target->lock);
+}
+
+bool target_has_disk(struct target *target, struct lun *lun)
+{
+    if (lun->blocks == 0 && target_begin_task(target, lun)) {
+        lun_look_for_disk(lun);
+        target_end_task(target, lun);
+    }
+    return lun->blocks > 0;
+}
+
+bool target_report_disk(struct target *target, struct lun *lun, struct backend_report *report)
+{
+    bool known;
+
+    if (!target_begin_task(target, lun)) /* so that it is not closed meanwhile */
+        return false;
+    known = lun_report_disk(lun, report);
+    target_end_task(target, lun);
+    return known;
 }
 
 /* ---- who may ---- */

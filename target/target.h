@@ -70,6 +70,11 @@ char *target_initiator(struct target *target, const uint8_t key[KEY_BYTES]);
 /* No command waits any more for a disk that is away. */
 void target_give_up(struct target *target);
 
+/* Its disk is there, or was and will be again. */
+bool target_has_disk(struct target *target, struct lun *lun);
+/* How its disk is doing. False: it is never away, or the LUN is gone. */
+bool target_report_disk(struct target *target, struct lun *lun, struct backend_report *report);
+
 /* The sense of a backend's -errno; of 0 SENSE_NONE. */
 struct sense target_write_sense(int error);
 struct sense target_read_sense(int error);

@@ -59,6 +59,9 @@ static struct sense judge(struct task *task)
     if (!lun_takes(task))
         return SENSE_NO_SUCH_LUN;
     sense = judge_command(task);
+    if (!sense.key && task->lun && !command_has(task->command, COMMAND_IGNORES_ATTENTION) &&
+        !target_has_disk(task->conn->target, task->lun))
+        sense = SENSE_NOT_READY;
     if (!sense.key && ((task->reads && task->writes) || (task->writes && task->expected > most)))
         sense = SENSE_INVALID_FIELD_IN_CDB;
     return sense;

@@ -2,10 +2,10 @@
 /*
  * Sessions to an upstream LUN: upstream.h.
  *
+ *   BROKEN    how it begins, or a session was lost, or the disk reset: what is
+ *             in flight comes back, all sessions end, then OPENING
  *   OPENING   the keeper logs in and looks at the disk; nobody else sends
  *   THERE     commands are sent
- *   BROKEN    a session was lost, or the disk reset: what is in flight comes
- *             back, all sessions end, then OPENING
  *
  * A command is a call: on the stack of who waits for it, with a slot of the
  * sessions while it is in flight.
@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,12 +37,14 @@
 #define FLUSH_US 180000000  /* the same for what a cache holds */
 #define GIVE_UP_US 30000000 /* the same once we are to end */
 #define CONNECT_US 5000000
-#define AGAIN_US 500000     /* between two attempts to log in */
+#define AGAIN_US 500000     /* between two attempts to log in; twice as long each time, up to */
+#define AGAIN_MOST_US 4000000
 #define PAUSE_US 50000      /* before a command that was not executed is sent again */
 #define WATCH_US 1000000
 #define CONFLICT_US 60000000 /* between two lines about it */
 #define READY_ATTEMPTS 40    /* unit attentions, and a disk that is still starting */
 #define PASSWORD_BYTES_MAX 255
+#define PASSWORD_ROOM (PASSWORD_BYTES_MAX + 2) /* one byte too many, to see that, and a zero */
 
 struct call {
     TAILQ_ENTRY(call) link; /* in flight */
@@ -55,7 +58,7 @@ TAILQ_HEAD(call_list, call);
 
 struct upstream {
     char *name, *url; /* without the user */
-    char *user, *password;
+    char *user; /* of CHAP; NULL: none */
     char *initiator;
     unsigned isid;
     struct upstream_events events;
@@ -66,9 +69,10 @@ struct upstream {
 
     pthread_mutex_t lock; /* guards everything that follows */
     pthread_cond_t changed;
-    enum { OPENING, THERE, BROKEN } state;
+    enum { BROKEN, OPENING, THERE } state;
     bool ending;
-    uint64_t away_us; /* since when, where it is not there */
+    char *password_file; /* NULL: none */
+    uint64_t away_us;    /* since when, where it is not there */
     uint64_t given_up_us;
     struct session *sessions[SESSIONS];
     unsigned opened, live; /* of them: session_open, and not lost */
@@ -77,10 +81,23 @@ struct upstream {
     unsigned free_count;
     struct call_list in_flight;
     uint64_t next_conflict_us;
-    char told[512]; /* the last reason why it cannot be opened */
+    unsigned attempts, opens; /* to open it, and how many succeeded */
+    uint64_t again_us;        /* until the next one */
+    char why[BACKEND_WHY_BYTES]; /* what was wrong last; "": nothing yet */
 };
 
 /* ---- losses (lock held) ---- */
+
+static void note(struct upstream *u, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct upstream *u, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(u->why, sizeof u->why, format, args);
+    va_end(args);
+    log_line("%s: %s: %s; trying again", u->name, u->url, u->why);
+}
 
 static void break_off(struct upstream *u)
 {
@@ -103,7 +120,7 @@ static void session_lost(void *opaque, const char *why)
     pthread_mutex_lock(&u->lock);
     u->live--;
     if (u->state == THERE)
-        log_line("%s: %s: the connection is lost: %s; trying again", u->name, u->url, why);
+        note(u, "the connection is lost: %s", why);
     break_off(u);
     pthread_cond_broadcast(&u->changed);
     pthread_mutex_unlock(&u->lock);
@@ -127,7 +144,7 @@ static void answered(struct slot *slot)
 
     pthread_mutex_lock(&u->lock);
     if (u->state == THERE && is_reset(slot)) {
-        log_line("%s: %s: was reset (29h/%02Xh)", u->name, u->url, slot->ascq & 0xff);
+        note(u, "was reset (%02Xh/%02Xh)", slot->ascq >> 8, slot->ascq & 0xff);
         break_off(u);
     }
     TAILQ_REMOVE(&u->in_flight, call, link);
@@ -288,9 +305,57 @@ int upstream_ask(struct upstream *u, struct upstream_command *command)
     return error;
 }
 
+/* ---- the password ---- */
+
+static int read_password(const char *path, char password[PASSWORD_ROOM], char *message, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, password, PASSWORD_ROOM - 1);
+    struct stat st;
+    int result = -1;
+
+    password[n < 0 ? 0 : n] = 0;
+    password[strcspn(password, "\r\n")] = 0;
+    if (n < 0 || fstat(fd, &st) != 0)
+        snprintf(message, size, "%s: %s", path, strerror(errno));
+    else if (st.st_mode & 077)
+        snprintf(message, size, "%s: others may read this password; chmod 600 it", path);
+    else if (!password[0] || strlen(password) > PASSWORD_BYTES_MAX)
+        snprintf(message, size, "%s: a password of 1 to %d bytes has to be its first line", path,
+                 PASSWORD_BYTES_MAX);
+    else
+        result = 0;
+    if (fd >= 0)
+        close(fd);
+    return result;
+}
+
+/* As it is now: it may be changed meanwhile. "" where there is none. */
+static int current_password(struct upstream *u, char password[PASSWORD_ROOM], char *message,
+                            size_t size)
+{
+    char *path = NULL;
+    bool wanted;
+    int result = 0;
+
+    password[0] = 0;
+    pthread_mutex_lock(&u->lock);
+    wanted = u->password_file != NULL;
+    if (wanted)
+        path = strdup(u->password_file);
+    pthread_mutex_unlock(&u->lock);
+    if (path)
+        result = read_password(path, password, message, size);
+    else if (wanted)
+        result = -1;
+    free(path);
+    return result;
+}
+
 /* ---- opening and closing ---- */
 
-static int open_session(struct upstream *u, unsigned number, char *message, size_t size)
+static int open_session(struct upstream *u, unsigned number, const char *password, char *message,
+                        size_t size)
 {
     char portal[PORTAL_BYTES];
     const struct session_login login = {
@@ -299,7 +364,7 @@ static int open_session(struct upstream *u, unsigned number, char *message, size
         .lun = portals_lun(u->portals),
         .initiator_name = u->initiator,
         .user = u->user,
-        .password = u->password,
+        .password = u->user ? password : NULL,
         .isid = u->isid,
         .number = number,
         .connect_us = CONNECT_US,
@@ -336,19 +401,30 @@ static int make_ready(struct upstream *u, char *message, size_t size)
 
     if (error)
         snprintf(message, size, "%s: is not ready: %s", u->url,
-                 error == -EBUSY ? "another initiator has reserved it" : strerror(-error));
+                 error == -EBUSY        ? "another initiator has reserved it"
+                 : error == -EOPNOTSUPP ? "there is no such LUN"
+                                        : strerror(-error));
     return error;
+}
+
+static int open_sessions(struct upstream *u, char *message, size_t size)
+{
+    char password[PASSWORD_ROOM];
+    int result = current_password(u, password, message, size);
+
+    for (unsigned i = 0; i < SESSIONS && result == 0; i++)
+        if (open_session(u, i, password, message, size) != 0 || make_ready(u, message, size) != 0)
+            result = -1;
+    explicit_bzero(password, sizeof password);
+    return result;
 }
 
 static int open_all(struct upstream *u, char *message, size_t size)
 {
     char what[256];
 
-    if (portals_resolve(u->portals, message, size) != 0)
+    if (portals_resolve(u->portals, message, size) != 0 || open_sessions(u, message, size) != 0)
         return -1;
-    for (unsigned i = 0; i < SESSIONS; i++)
-        if (open_session(u, i, message, size) != 0 || make_ready(u, message, size) != 0)
-            return -1;
     if (u->events.opened(u->events.opaque, u, what, sizeof what) == 0)
         return 0;
     snprintf(message, size, "%s: %s", u->url, what);
@@ -383,22 +459,23 @@ static void watch(struct upstream *u)
         break;
     if (!call)
         return;
-    log_line("%s: %s: does not answer", u->name, u->url);
+    note(u, "does not answer");
     break_off(u);
 }
 
+/* Lock held. The same is said once only. */
 static void complain(struct upstream *u, const char *message)
 {
-    if (strcmp(message, u->told) == 0)
+    if (strcmp(message, u->why) == 0)
         return;
-    snprintf(u->told, sizeof u->told, "%s", message);
-    log_line("%s: %s", u->name, message);
+    snprintf(u->why, sizeof u->why, "%s", message);
+    log_line("%s: %s; trying again", u->name, message);
 }
 
 /* Without the lock. */
-static void come_again(struct upstream *u)
+static void come(struct upstream *u)
 {
-    char message[512] = "";
+    char message[BACKEND_WHY_BYTES] = "out of memory";
     bool good;
 
     close_all(u);
@@ -407,17 +484,19 @@ static void come_again(struct upstream *u)
     pthread_mutex_unlock(&u->lock);
     good = open_all(u, message, sizeof message) == 0;
     pthread_mutex_lock(&u->lock);
+    u->attempts++;
     if (good && u->state == OPENING) {
         u->state = THERE;
-        u->told[0] = 0;
-        log_line("%s: %s: is there again", u->name, u->url);
+        u->again_us = AGAIN_US;
+        log_line("%s: %s: is there%s", u->name, u->url, u->opens++ > 0 ? " again" : "");
     } else {
         if (!u->ending && !good)
             complain(u, message);
         break_off(u);
         u->portal++;
         if (!u->giving_up)
-            cond_wait_until(&u->changed, &u->lock, now_us() + AGAIN_US);
+            cond_wait_until(&u->changed, &u->lock, now_us() + u->again_us);
+        u->again_us = u->again_us * 2 < AGAIN_MOST_US ? u->again_us * 2 : AGAIN_MOST_US;
     }
     pthread_cond_broadcast(&u->changed);
     pthread_mutex_unlock(&u->lock);
@@ -436,7 +515,7 @@ static void *keep(void *opaque)
             pthread_cond_wait(&u->changed, &u->lock);
         } else {
             pthread_mutex_unlock(&u->lock);
-            come_again(u);
+            come(u);
             pthread_mutex_lock(&u->lock);
         }
     }
@@ -446,31 +525,16 @@ static void *keep(void *opaque)
 
 /* ---- life ---- */
 
-static int read_password(struct upstream *u, const char *path, char *message, size_t size)
+void upstream_use_password(struct upstream *u, const char *path)
 {
-    char text[PASSWORD_BYTES_MAX + 2];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
-    struct stat st;
+    char *copy = path ? strdup(path) : NULL;
 
-    if (n < 0 || fstat(fd, &st) != 0) {
-        snprintf(message, size, "%s: %s", path, strerror(errno));
-    } else if (st.st_mode & 077) {
-        snprintf(message, size, "%s: others may read this password; chmod 600 it", path);
-    } else {
-        u->password = strndup(text, (size_t)n);
-        if (u->password)
-            u->password[strcspn(u->password, "\r\n")] = 0;
-    }
-    explicit_bzero(text, sizeof text);
-    if (fd >= 0)
-        close(fd);
-    if (u->password && (!u->password[0] || strlen(u->password) > PASSWORD_BYTES_MAX))
-        snprintf(message, size, "%s: a password of 1 to %d bytes has to be its first line", path,
-                 PASSWORD_BYTES_MAX);
-    else if (u->password)
-        return 0;
-    return -1;
+    if (path && !copy)
+        return; /* as before */
+    pthread_mutex_lock(&u->lock);
+    free(u->password_file);
+    u->password_file = copy;
+    pthread_mutex_unlock(&u->lock);
 }
 
 /* USER@ before the host, and what follows without it. */
@@ -492,24 +556,26 @@ static int take_url(struct upstream *u, const struct upstream_settings *settings
 static int take_settings(struct upstream *u, const struct upstream_settings *settings,
                          char *message, size_t size)
 {
+    char password[PASSWORD_ROOM];
+    int result;
+
     snprintf(message, size, "%s: out of memory", settings->name);
     u->name = strdup(settings->name);
+    upstream_use_password(u, settings->password_file);
     u->initiator = strdup(settings->initiator);
     u->isid = settings->isid;
     u->slots = slots_new(CALLS_MAX);
-    if (!u->name || !u->initiator || !u->slots || take_url(u, settings, message, size) != 0)
+    if (!u->name || !u->initiator || !u->slots || !u->password_file != !settings->password_file || take_url(u, settings, message, size) != 0)
         return -1;
     for (unsigned i = 0; i < CALLS_MAX; i++)
         u->free[u->free_count++] = slots_get(u->slots, i);
-    if (!settings->password_file)
-        return 0;
-    return read_password(u, settings->password_file, message, size);
+    result = current_password(u, password, message, size);
+    explicit_bzero(password, sizeof password);
+    return result;
 }
 
 static void destroy(struct upstream *u)
 {
-    if (u->password)
-        explicit_bzero(u->password, strlen(u->password));
     if (u->slots)
         slots_free(u->slots);
     portals_free(u->portals);
@@ -518,23 +584,9 @@ static void destroy(struct upstream *u)
     free(u->name);
     free(u->url);
     free(u->user);
-    free(u->password);
+    free(u->password_file);
     free(u->initiator);
     free(u);
-}
-
-static bool start(struct upstream *u, char *message, size_t size)
-{
-    if (open_all(u, message, size) != 0)
-        return false;
-    pthread_mutex_lock(&u->lock);
-    if (u->state == OPENING)
-        u->state = THERE;
-    pthread_mutex_unlock(&u->lock);
-    if (pthread_create(&u->keeper, NULL, keep, u) == 0)
-        return true;
-    snprintf(message, size, "%s: out of threads", u->name);
-    return false;
 }
 
 struct upstream *upstream_open(const struct upstream_settings *settings,
@@ -547,16 +599,47 @@ struct upstream *upstream_open(const struct upstream_settings *settings,
         return NULL;
     }
     u->events = *events;
+    u->away_us = now_us();
+    u->again_us = AGAIN_US;
     pthread_mutex_init(&u->lock, NULL);
     cond_init(&u->changed);
     TAILQ_INIT(&u->in_flight);
     if (take_settings(u, settings, message, size) == 0) {
-        if (start(u, message, size))
+        if (pthread_create(&u->keeper, NULL, keep, u) == 0)
             return u;
-        close_all(u);
+        snprintf(message, size, "%s: out of threads", u->name);
     }
     destroy(u);
     return NULL;
+}
+
+void upstream_await(struct upstream *u, uint64_t until_us)
+{
+    pthread_mutex_lock(&u->lock);
+    while (u->attempts == 0 && now_us() < until_us)
+        cond_wait_until(&u->changed, &u->lock, until_us);
+    pthread_mutex_unlock(&u->lock);
+}
+
+bool upstream_is_there(struct upstream *u)
+{
+    bool there;
+
+    pthread_mutex_lock(&u->lock);
+    there = u->state == THERE;
+    pthread_mutex_unlock(&u->lock);
+    return there;
+}
+
+void upstream_report(struct upstream *u, struct backend_report *report)
+{
+    pthread_mutex_lock(&u->lock);
+    report->there = u->state == THERE;
+    report->sessions = report->there ? u->live : 0;
+    report->reconnects = u->opens > 1 ? u->opens - 1 : 0;
+    report->away_us = report->there ? 0 : now_us() - u->away_us;
+    snprintf(report->why, sizeof report->why, "%s", u->why);
+    pthread_mutex_unlock(&u->lock);
 }
 
 void upstream_give_up(struct upstream *u)

@@ -41,10 +41,17 @@ struct upstream_events {
     void *opaque;
 };
 
-/* Tries it once. NULL, with one line in `message`. */
+/* Begins to open it, and goes on with that until it is there. NULL, with one line in `message`,
+ * only where something is wrong at this end. */
 struct upstream *upstream_open(const struct upstream_settings *settings,
                                const struct upstream_events *events, char *message, size_t size);
 void upstream_close(struct upstream *upstream); /* nobody uses it any more */
+/* Until it is known whether it is there, or until then. */
+void upstream_await(struct upstream *upstream, uint64_t until_us);
+bool upstream_is_there(struct upstream *upstream);
+/* What these functions of struct backend_operations say. */
+void upstream_use_password(struct upstream *upstream, const char *path);
+void upstream_report(struct upstream *upstream, struct backend_report *report);
 void upstream_give_up(struct upstream *upstream);
 bool upstream_has_given_up(const struct upstream *upstream);
 

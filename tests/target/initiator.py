@@ -337,11 +337,11 @@ class Connection:
             senses.append(answer.sense)
 
 
-def session(target, name='iqn.2026-11.org.encsan:alice', isid=b'\x80\0\0\0\0\1', **keys):
-    """Logged in, and without attentions."""
+def session(target, name='iqn.2026-11.org.encsan:alice', isid=b'\x80\0\0\0\0\1', lun=1, **keys):
+    """Logged in, and without attentions from that LUN."""
     connection = Connection(target, name, isid)
     connection.login(**keys)
-    connection.clear_attentions()
+    connection.clear_attentions(lun)
     return connection
 
 

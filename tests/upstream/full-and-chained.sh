@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Another encsan-target is the upstream, and its disk is full: a mount waits and says why, a stock initiator gets
-# ENOSPC; both go on when there is room. Then the upstream is killed and started again under a copy.
+# ENOSPC; both go on when there is room. The upstream is not there when the target starts: it comes later. Then it is
+# killed and started again under a copy.
 . "$(dirname "$0")/common.sh"
 
 mkdir "$T/small"
@@ -24,8 +25,14 @@ qemu-io -f raw -c 'write -P 0x11 0 40M' -c 'discard 0 40M' -c flush "$URL" >"$T/
     fail "there is room again: $(cat "$T/qemu-io.log")"
 stop_target
 
+say "a target that starts before its upstream"
+kill "$UPSTREAM_PID"
+wait "$UPSTREAM_PID" || fail "the upstream failed"
 PORT=
 run_target --allow "$PUBLIC" --lun "$UPSTREAM"
+refused 1 "waits for its own disk" "$ENCSANFS" "$URL" "$M" -o "key=$KEY,target_key=$TARGET_KEY"
+run_upstream
+until_true 60 target_says 2 "LUN 1: iscsi.*: is there$" || fail "it does not find its upstream"
 mkfs
 mnt_logged
 random_file "$T/data" 24
