@@ -36,7 +36,7 @@ static void put_label(GString *out, const char *name, const char *value)
     g_string_append_c(out, '"');
 }
 
-/* third NULL: there are two labels */
+/* Of three labels; the last ones may be NULL. */
 static void put_labelled(struct family *family, const char *const labels[3],
                          const char *const values[3], uint64_t value)
 {
@@ -118,6 +118,40 @@ static void put_sizes(struct family *family, const GPtrArray *luns)
     }
 }
 
+static void put_upstream(struct family *family, struct target *target, const GPtrArray *luns,
+                         uint64_t (*value)(const struct backend_report *))
+{
+    static const char *const labels[3] = {"lun"};
+
+    for (unsigned i = 0; i < luns->len; i++) {
+        struct lun *lun = luns->pdata[i];
+        struct backend_report disk;
+
+        if (target_report_disk(target, lun, &disk))
+            put_labelled(family, labels, (const char *const[3]){lun->label}, value(&disk));
+    }
+}
+
+static uint64_t upstream_sessions(const struct backend_report *disk)
+{
+    return disk->sessions;
+}
+
+static uint64_t upstream_reconnects(const struct backend_report *disk)
+{
+    return disk->reconnects;
+}
+
+static void put_upstreams(struct family *family, struct target *target, const GPtrArray *luns)
+{
+    begin(family, "upstream_sessions", "gauge",
+          "Sessions with the target that has the disk of a LUN; 0: it is away.");
+    put_upstream(family, target, luns, upstream_sessions);
+    begin(family, "upstream_reconnects_total", "counter",
+          "How often these were opened again, after a loss or a reset.");
+    put_upstream(family, target, luns, upstream_reconnects);
+}
+
 /* Of a LUN that is free there is none. */
 static void put_holders(struct family *family, struct target *target, const GPtrArray *luns)
 {
@@ -168,6 +202,7 @@ void report_metrics(struct target *target, struct portal *portal, GString *out)
     begin(&family, "memory_limit_bytes", "gauge", "The most that may be.");
     put(&family, memory.limit);
     put_sizes(&family, luns);
+    put_upstreams(&family, target, luns);
     put_holders(&family, target, luns);
     put_accounts(&family, target->accounts);
 }

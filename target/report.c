@@ -56,6 +56,17 @@ static void put_lease(struct target *target, struct lease *lease, GString *out)
         g_string_append(out, ", who is not connected");
 }
 
+static void put_disk(const struct backend_report *disk, GString *out)
+{
+    if (disk->there)
+        g_string_append_printf(out, "; its target is there, %u sessions", disk->sessions);
+    else
+        g_string_append_printf(out, "; its target is away, for %" PRIu64 " s",
+                               disk->away_us / 1000000);
+    g_string_append_printf(out, ", %" PRIu64 " reconnects%s%s", disk->reconnects,
+                           disk->why[0] ? ", last: " : "", disk->why);
+}
+
 static void put_luns(struct target *target, GString *out)
 {
     g_autoptr(GPtrArray) luns = target_all_luns(target);
@@ -63,6 +74,8 @@ static void put_luns(struct target *target, GString *out)
     g_string_append(out, "\nLUNs\n");
     for (unsigned i = 0; i < luns->len; i++) {
         struct lun *lun = luns->pdata[i];
+        struct backend_report disk;
+        bool may_be_away = target_report_disk(target, lun, &disk);
 
         g_string_append_printf(out, "  %-10s ", lun->label);
         put_bytes(out, lun->blocks * lun->block_bytes);
@@ -71,6 +84,8 @@ static void put_luns(struct target *target, GString *out)
             put_lease(target, lun->lease, out);
         else
             g_string_append(out, unit_is_protected(lun->unit) ? "plain, write-protected" : "plain");
+        if (may_be_away)
+            put_disk(&disk, out);
         g_string_append_c(out, '\n');
     }
 }

@@ -3,11 +3,16 @@
 restarted, away, write-protected, reserved or has a bad medium."""
 
 import os
+import re
 import resource
+import shutil
 import struct
+import subprocess
 import sys
+import tempfile
 import time
 import unittest
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'target'))
 from initiator import *
@@ -19,6 +24,8 @@ TEST_UNIT_READY = bytes(6)
 POWER_ON = (0x06, 0x29, 0x00)
 WRITE_ERROR, NOT_READY, PROTECTED = (0x03, 0x0C, 0x00), (0x02, 0x04, 0x01), (0x07, 0x27, 0x00)
 INTERNAL = (0x04, 0x44, 0x00)
+CAPACITY_CHANGED, LBA_OUT_OF_RANGE = (0x06, 0x2A, 0x09), (0x05, 0x21, 0x00)
+INQUIRY, READ_CAPACITY = bytes([0x12, 0, 0, 0, 96, 0]), bytes([0x25]) + bytes(9)
 
 
 class Proxy(Target):
@@ -107,6 +114,28 @@ class Upstream(unittest.TestCase):
         self.told(self.bob)
         self.assertEqual(self.read(self.bob, 8).data, bytes([2]) * BLOCK)
 
+    def test_absent_at_start(self):
+        """The disk is NOT READY until its target comes; then it is as any other, and larger than nothing."""
+        self.alice.close(), self.bob.close()
+        self.proxy.stop()
+        self.upstream.kill()
+        self.proxy.start()
+        self.bob = session(self.proxy, 'iqn.2026-11.org.encsan:bob', lun=2)
+        self.assertEqual(self.write(self.bob, 7, 1, lun=2).status, GOOD)
+        self.alice = session(self.proxy, 'iqn.2026-11.org.encsan:alice', lun=2)
+        self.assertEqual(self.alice.command(INQUIRY, expected=96).status, GOOD)
+        self.assertEqual(self.alice.command(TEST_UNIT_READY).sense, POWER_ON)
+        for cdb, bytes_in in (TEST_UNIT_READY, 0), (READ_CAPACITY, 8), (read_10(0, 1), BLOCK):
+            self.assertEqual(self.alice.command(cdb, expected=bytes_in).sense, NOT_READY)
+        self.assertEqual(self.write(self.alice, 7, 1).sense, NOT_READY)
+        self.upstream.start()
+        self.proxy.says(': is there\n', 2)
+        self.assertEqual(self.alice.command(TEST_UNIT_READY).sense, CAPACITY_CHANGED)
+        self.assertEqual(self.alice.command(TEST_UNIT_READY).status, GOOD)
+        self.assertEqual(self.alice.command(READ_CAPACITY, expected=8).data, struct.pack('>II', 8191, BLOCK))
+        self.assertEqual(self.write(self.alice, 8191, 1).status, GOOD)
+        self.assertEqual(self.read(self.alice, 8191).data, bytes([1]) * BLOCK)
+
     def test_away(self):
         """After a while NOT READY is the answer; others are served meanwhile, however many wait."""
         self.upstream.kill()
@@ -164,6 +193,78 @@ class Upstream(unittest.TestCase):
         self.upstream.start()
         self.assertEqual(self.write(self.bob, 7, 1).status, CONFLICT)
         self.assertEqual(self.write(self.alice, 7, 1).status, GOOD)
+
+
+class Configured(unittest.TestCase):
+    """With a configuration, at both ends: what changes meanwhile."""
+
+    def setUp(self):
+        self.upstream = ConfiguredTarget(self.disk('wonderland-12', '4M'))
+        self.addCleanup(self.upstream.remove)
+        self.states = tempfile.mkdtemp(prefix='encsan-states-')
+        self.addCleanup(shutil.rmtree, self.states)
+        self.proxy = ConfiguredTarget(self.url('password'), f'metrics=0\nstate-dir={self.states}\n')
+        self.addCleanup(self.proxy.remove)
+
+    def disk(self, password, size):
+        return lambda target: f'[user alice]\npassword={password}\n' + lun_group(target, 1, size=size, users='alice')
+
+    def url(self, password_file):
+        def groups(target):
+            if not os.path.exists(target.path(password_file)):
+                self.write_password(target, password_file, 'wonderland-12')
+            return (f'[lun 1]\npath=iscsi://alice@127.0.0.1:{self.upstream.port}/{IQN}/1\n'
+                    f'password-file={target.path(password_file)}\naccess=plain\n')
+        return groups
+
+    def write_password(self, target, name, password):
+        with open(target.path(name), 'w', opener=lambda *args: os.open(*args, 0o600)) as file:
+            file.write(password + '\n')
+
+    def alice(self):
+        c = session(self.proxy)
+        self.addCleanup(c.close)
+        return c
+
+    def status(self):
+        return subprocess.run([os.environ['ENCSAN_TARGET'], '--config', self.proxy.path('conf'), '--status'],
+                              stdout=subprocess.PIPE, check=True, text=True).stdout
+
+    def metric(self, name):
+        url = re.search(r'http://127\.0\.0\.1:\d+/metrics', self.proxy.read_log()).group()
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return int(re.search(rf'^encsan_target_{name}{{lun="1"}} (\d+)$', answer.read().decode(), re.M)[1])
+
+    def test_password(self):
+        """Another one: it is read at each login, and SIGHUP brings another file."""
+        c = self.alice()
+        self.assertEqual(self.metric('upstream_sessions'), 4)
+        self.assertEqual(self.metric('upstream_reconnects_total'), 0)
+        self.assertRegex(self.status(), 'plain; its target is there, 4 sessions, 0 reconnects\n')
+        self.upstream.reload(self.disk('another-pass', '4M'))
+        self.proxy.until_logged('cannot log in')
+        self.assertEqual(self.metric('upstream_sessions'), 0)
+        self.assertRegex(self.status(), 'plain; its target is away, for \\d+ s, 0 reconnects, last: iscsi://.*cannot log in')
+        self.write_password(self.proxy, 'password', 'another-pass')
+        self.proxy.until_logged('is there again')
+        self.assertEqual(c.command(write_10(7, 1), bytes(BLOCK)).status, GOOD)
+        self.assertEqual(self.metric('upstream_sessions'), 4)
+        self.assertEqual(self.metric('upstream_reconnects_total'), 1)
+        self.upstream.reload(self.disk('a-third-one-', '4M'))
+        self.write_password(self.proxy, 'password2', 'a-third-one-')
+        self.proxy.reload(self.url('password2'), self.proxy.head)
+        self.proxy.until_logged('is there again', 2)
+        c.clear_attentions()
+        self.assertEqual(c.command(read_10(7, 1), expected=BLOCK).status, GOOD)
+
+    def test_grown(self):
+        c = self.alice()
+        self.assertEqual(c.command(write_10(8192, 1), bytes(BLOCK)).sense, LBA_OUT_OF_RANGE)
+        self.upstream.reload(self.disk('wonderland-12', '8M'))
+        self.proxy.reload()
+        self.assertEqual(c.command(TEST_UNIT_READY).sense, CAPACITY_CHANGED)
+        self.assertEqual(c.command(READ_CAPACITY, expected=8).data, struct.pack('>II', 16383, BLOCK))
+        self.assertEqual(c.command(write_10(16383, 1), bytes(BLOCK)).status, GOOD)
 
 
 if __name__ == '__main__':
