@@ -30,6 +30,7 @@
 #define END_FDS_MAX 4
 #define ADDRESS_BYTES 320
 #define ACCEPT_PAUSE_MS 100 /* when there are no file descriptors left */
+#define TURNED_AWAY_US 1000000 /* between two lines about it: a flood must not fill the log */
 
 /* A peer that is gone: found after about a minute. */
 #define KEEPALIVE_IDLE_S 30
@@ -49,6 +50,8 @@ struct portal {
     int fds[PORTALS_MAX];
     char addresses[PORTALS_MAX][ADDRESS_BYTES]; /* as portal_address tells them */
     unsigned addresses_count;
+    uint64_t next_turned_away_us; /* of who accepts */
+    unsigned turned_away;         /* the same; without a line */
 
     pthread_mutex_t lock; /* guards everything that follows, and conn's logged_in */
     pthread_cond_t left;  /* a connection is gone */
@@ -199,6 +202,20 @@ static bool start(struct portal *portal, struct conn *conn)
     return ok;
 }
 
+static void log_turned_away(struct portal *portal, const char *address)
+{
+    uint64_t now = now_us();
+
+    portal->turned_away++;
+    if (now < portal->next_turned_away_us)
+        return;
+    log_line("%s: turned away (%u since the last such line): too many connections, or out of memory "
+             "or threads",
+             address, portal->turned_away);
+    portal->next_turned_away_us = now + TURNED_AWAY_US;
+    portal->turned_away = 0;
+}
+
 static void accept_one(struct portal *portal, int listening)
 {
     struct sockaddr_storage peer, own;
@@ -219,7 +236,7 @@ static void accept_one(struct portal *portal, int listening)
     }
     if (conn && start(portal, conn))
         return;
-    log_line("%s: turned away: too many connections, or out of memory or threads", address);
+    log_turned_away(portal, address);
     if (conn)
         conn_free(conn);
     else

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """200 sessions at once. Half of them copy, and get every bit back; the others stop within a PDU,
 ask for data and do not read it, or send what is no iSCSI. The target's memory stays within its
-limit, and it ends in order."""
+limit, and it ends in order. And a flood of connections that never log in."""
 
 import concurrent.futures
 import os
@@ -95,6 +95,26 @@ def half_a_login(target, number):
     return c
 
 
+def drips(c):
+    try:
+        for byte in bytes([LOGIN | IMMEDIATE]) + bytes(47):
+            c.socket.sendall(bytes([byte]))
+            time.sleep(1)
+    except OSError:  # that was too slow
+        pass
+
+
+def comes_in(target):
+    """Once a connection that has ended is counted out."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return session(target, 'iqn.2026-11.org.encsan:bob')
+        except (EOFError, ConnectionError):
+            assert time.monotonic() < deadline, 'nobody is let in any more'
+            time.sleep(0.1)
+
+
 def misbehave(target, number):
     kinds = [stops_within_a_pdu, does_not_read, talks_nonsense]
     if number % 4 == 3:
@@ -104,8 +124,45 @@ def misbehave(target, number):
     return c
 
 
+class Flood:
+    """At a target of its own: its few places are taken by who never logs in, and hundreds more come.
+    Who does not log in has 15 seconds, however he spends them; that passes beside the crowd."""
+
+    def __init__(self, test):
+        self.test = test
+        self.target = ConfiguredTarget(lambda target: lun_group(target, 1), 'sessions=8\n')
+        test.addCleanup(self.target.remove)
+        self.good = session(self.target)
+        test.addCleanup(self.good.close)
+        self.slow = [Connection(self.target) for _ in range(3)] + [half_a_login(self.target, n) for n in range(3)]
+        dripping = Connection(self.target)
+        self.slow.append(dripping)
+        self.dripper = threading.Thread(target=drips, args=[dripping])
+        self.dripper.start()
+        for n in range(300):
+            with Connection(self.target) as another:
+                test.assertTrue(another.ended())
+            if n % 10 == 0:
+                self.check_good(n)
+
+    def check_good(self, lba):
+        data = random.Random(lba).randbytes(BLOCK)
+        self.test.assertEqual(self.good.command(write_10(lba, 1), data).status, GOOD)
+        self.test.assertEqual(self.good.command(read_10(lba, 1), expected=BLOCK).data, data)
+
+    def end(self):
+        for connection in self.slow:
+            self.test.assertTrue(connection.ended())
+            connection.close()
+        self.dripper.join()
+        comes_in(self.target).close()
+        self.check_good(0)
+        self.test.assertLess(self.target.read_log().count('turned away'), 100)
+
+
 class Crowd(unittest.TestCase):
     def test_crowd(self):
+        flood = Flood(self)
         size = GOOD_ONES * ROUNDS * BLOCKS * BLOCK >> 20
         target = ConfiguredTarget(lambda target: lun_group(target, 1, size=f'{size}M'), f'memory={MEMORY_LIMIT}M\n')
         with concurrent.futures.ThreadPoolExecutor(10) as crowd:
@@ -122,6 +179,7 @@ class Crowd(unittest.TestCase):
             self.assertLess(peak, MEMORY_LIMIT + MEMORY_BESIDE)
         for c in bad:
             c.close()
+        flood.end()
         target.stop()
         target.remove()
 
