@@ -11,8 +11,10 @@
  */
 #include <errno.h>
 
+#include "bitmaps.h"
 #include "extents.h"
 
+#define BITMAPS_SHARE 4 /* of the cache, for one step of a deletion */
 #define BLOCK_MAPPED_RUN 4096 /* at most, since each of its blocks is looked up */
 
 static bool has_extents(const struct inode *inode)
@@ -267,15 +269,42 @@ static errcode_t free_run(void *opaque, blk64_t physical, uint64_t count)
     return ext2fs_iblk_sub_blocks(owner->fs->ext2, EXT2_INODE(&owner->inode->raw), count);
 }
 
+/* Brings, side by side, the bitmaps of the groups in which the file's blocks from `logical` on
+ * lie, as many as the cache has room for: those before *next. */
+static errcode_t bring_bitmaps(struct fs *fs, ext2_extent_handle_t tree, uint64_t logical,
+                               uint64_t end, uint64_t *next)
+{
+    GArray *bitmaps = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    struct extent_run run;
+    errcode_t err = 0;
+
+    while (logical < end && bitmaps->len < bufcache_limit(fs->cache) / BITMAPS_SHARE && !err) {
+        err = extents_map(tree, logical, end - logical, &run);
+        if (!err && !run.hole)
+            bitmaps_of_blocks(fs, run.physical, run.count, bitmaps);
+        logical += err ? 0 : run.count;
+    }
+    if (!err)
+        bufcache_bring(fs->cache, bitmaps, NULL);
+    g_array_free(bitmaps, TRUE);
+    *next = logical;
+    return err;
+}
+
 static errcode_t punch_extents(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t end)
 {
     struct owner owner = {fs, inode};
     ext2_extent_handle_t tree;
     errcode_t err = extents_open(fs, inode, &tree);
+    uint64_t next;
 
     if (err)
         return err;
-    err = extents_remove(tree, logical, end, free_run, &owner);
+    for (; logical < end && !err; logical = next) {
+        err = bring_bitmaps(fs, tree, logical, end, &next);
+        if (!err)
+            err = extents_remove(tree, logical, next, free_run, &owner);
+    }
     ext2fs_extent_free(tree);
     return err;
 }

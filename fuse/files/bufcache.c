@@ -64,7 +64,6 @@ struct bufcache {
     GHashTable *buffers;
     GQueue clean; /* the least recently used first */
     GQueue running, logged;
-    uint8_t *bounce; /* JOINED blocks */
     struct fetches *fetches;
     struct bufcache_tries *trying; /* an operation is tried; NULL: none is */
     bool missed;                   /* it has met a miss */
@@ -147,12 +146,13 @@ static void buffer_change(struct bufcache *cache, struct buffer *buffer)
     buffer_set(cache, buffer, true, buffer->home_lacks);
 }
 
-/* What was read becomes clean buffers, where there are none yet. */
-static void take_in(struct bufcache *cache, const uint8_t *data, uint64_t first, uint64_t count)
+/* What was read becomes a clean buffer, where there is none yet. */
+static void take_in(void *opaque, uint64_t block, const uint8_t *data)
 {
-    for (uint64_t i = 0; i < count; i++)
-        if (!buffer_find(cache, first + i))
-            memcpy(buffer_add(cache, first + i)->data, data + i * BLOCK, BLOCK);
+    struct bufcache *cache = opaque;
+
+    if (!buffer_find(cache, block))
+        memcpy(buffer_add(cache, block)->data, data, BLOCK);
 }
 
 static bool is_here(void *opaque, uint64_t block)
@@ -160,39 +160,46 @@ static bool is_here(void *opaque, uint64_t block)
     return buffer_find(opaque, block) != NULL;
 }
 
-static void take_one(void *opaque, uint64_t block, const uint8_t *data)
-{
-    take_in(opaque, data, block, 1);
-}
-
 static void collect(struct bufcache *cache)
 {
-    fetches_collect(cache->fetches, take_one, cache);
+    fetches_collect(cache->fetches, take_in, cache);
 }
 
-/* Fetches [first, first + count) and its neighbours; at most JOINED blocks of
- * the range, so the caller looks again for the next block that is missing. */
-static int fetch(struct bufcache *cache, uint64_t first, uint64_t count)
+static bool is_wanted(const struct bufcache *cache, uint64_t block)
+{
+    return block < cache->blocks && !is_here((void *)cache, block) &&
+           !fetches_has(cache->fetches, block);
+}
+
+static bool is_much_under_way(const struct bufcache *cache)
+{
+    return fetches_blocks(cache->fetches) >= cache->limit / BRING_SHARE;
+}
+
+/* Begins to fetch [first, first + count) and its neighbours: the first at least, and not very many. */
+static void begin_to_fetch(struct bufcache *cache, uint64_t first, uint64_t count)
 {
     uint64_t from = first - first % NEIGHBOURS;
-    uint64_t to = MIN(first + MIN(count, JOINED - NEIGHBOURS), cache->blocks);
-    int error;
+    uint64_t to = MIN(first + count, cache->blocks);
 
     to = MIN((to + NEIGHBOURS - 1) / NEIGHBOURS * NEIGHBOURS, cache->blocks);
-    to = MIN(to, from + JOINED);
-    error = encsan_read(cache->volume, cache->bounce, (to - from) * BLOCK, from * BLOCK);
-    if (error)
-        return error;
-    take_in(cache, cache->bounce, from, to - from);
-    return 0;
+    do {
+        uint64_t now = MIN(to - from, JOINED);
+
+        fetches_start(cache->fetches, from, now, is_here, cache);
+        from += now;
+    } while (from < to && !is_much_under_way(cache));
 }
 
 /* Now, whoever waits for the lock. */
 static int miss(struct bufcache *cache, uint64_t block, uint64_t ahead, struct buffer **buffer)
 {
-    int error = 0;
+    uint8_t data[BLOCK];
+    int error;
 
     trim(cache);
+    if (!fetches_has(cache->fetches, block))
+        begin_to_fetch(cache, block, ahead);
     while (fetches_has(cache->fetches, block)) {
         fetches_wait(cache->fetches, NULL);
         collect(cache);
@@ -200,10 +207,12 @@ static int miss(struct bufcache *cache, uint64_t block, uint64_t ahead, struct b
     *buffer = buffer_find(cache, block);
     if (*buffer)
         return 0;
-    error = fetch(cache, block, ahead);
-    if (!error)
-        *buffer = buffer_find(cache, block);
-    return error;
+    error = encsan_read(cache->volume, data, BLOCK, block * BLOCK); /* says why it failed */
+    if (error)
+        return error;
+    take_in(cache, block, data);
+    *buffer = buffer_find(cache, block);
+    return 0;
 }
 
 /* The buffer of a block that lies on the volume; `ahead` blocks from it on are wanted. */
@@ -355,6 +364,16 @@ static errcode_t channel_write_byte(io_channel channel, unsigned long offset, in
                      : -write_bytes(channel->private_data, offset, (unsigned)count, data);
 }
 
+static errcode_t channel_readahead(io_channel channel, unsigned long long block,
+                                   unsigned long long count)
+{
+    struct bufcache *cache = channel->private_data;
+
+    if (!is_much_under_way(cache) && is_wanted(cache, block))
+        fetches_start(cache->fetches, block, MIN(count, JOINED), is_here, cache);
+    return 0;
+}
+
 /* journal.c decides when anything leaves. */
 static errcode_t channel_flush(io_channel channel)
 {
@@ -376,7 +395,6 @@ struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes)
     g_queue_init(&cache->clean);
     g_queue_init(&cache->running);
     g_queue_init(&cache->logged);
-    cache->bounce = g_malloc(JOINED * BLOCK);
     cache->fetches = fetches_new(volume);
     cache->manager = (struct struct_io_manager){
         .magic = EXT2_ET_MAGIC_IO_MANAGER,
@@ -390,6 +408,7 @@ struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes)
         .write_byte = channel_write_byte,
         .read_blk64 = channel_read64,
         .write_blk64 = channel_write64,
+        .cache_readahead = channel_readahead,
     };
     return cache;
 }
@@ -402,7 +421,6 @@ void bufcache_free(struct bufcache *cache)
         opening = NULL;
     fetches_free(cache->fetches);
     g_hash_table_destroy(cache->buffers); /* the queues' links are in the buffers */
-    g_free(cache->bounce);
     g_free(cache);
 }
 
@@ -410,6 +428,11 @@ io_manager bufcache_io_manager(struct bufcache *cache)
 {
     opening = cache;
     return &cache->manager;
+}
+
+bool bufcache_has(const struct bufcache *cache, blk64_t block)
+{
+    return is_here((void *)cache, block);
 }
 
 size_t bufcache_limit(const struct bufcache *cache)
@@ -573,12 +596,6 @@ static gint compare_blocks(gconstpointer a, gconstpointer b)
     return x < y ? -1 : x > y;
 }
 
-static bool is_wanted(const struct bufcache *cache, uint64_t block)
-{
-    return block < cache->blocks && !is_here((void *)cache, block) &&
-           !fetches_has(cache->fetches, block);
-}
-
 /* The run of those wanted that begins with the i-th, which is wanted. */
 static uint64_t run_from(const struct bufcache *cache, const GArray *sorted, guint *i)
 {
@@ -593,11 +610,6 @@ static uint64_t run_from(const struct bufcache *cache, const GArray *sorted, gui
             last = block;
     }
     return last - first + 1;
-}
-
-static bool is_much_under_way(const struct bufcache *cache)
-{
-    return fetches_blocks(cache->fetches) >= cache->limit / BRING_SHARE;
 }
 
 /* Begins to bring them, from the i-th on, until much is under way. */

@@ -52,7 +52,7 @@ struct fs {
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
 
     struct journal *journal; /* NULL: the mount was read-only at the beginning */
-    ext2fs_block_bitmap taken; /* blocks.c */
+    ext2fs_block_bitmap kept; /* blocks.c */
     unsigned windows;        /* that are open: window.c */
     GQueue held;             /* inodes with data that has no blocks, the oldest first: held.c */
     uint64_t promised_blocks; /* to it */
@@ -61,8 +61,8 @@ struct fs {
     GQueue unordered;        /* inodes with data that has not left: unordered.c */
 
     /* ---- groups.c's own ---- */
-    uint8_t *group_changed;  /* by group: GROUP_BLOCKS and so on, since the last groups_write */
-    uint8_t *written_groups; /* the group descriptors as last written */
+    uint8_t *group_changed; /* by group: GROUP_BLOCKS, GROUP_INODES, since the last groups_write */
+    dgrp_t wanted_before;   /* bitmaps.c's: the bitmaps behind this group were wanted last */
     struct ext2_super_block written_super;
 };
 
@@ -125,12 +125,11 @@ enum fs_state { FS_CLEAN, FS_NEEDS_FSCK, FS_REFUSED };
 enum fs_state fs_probe(struct encsan *volume, char message[ENCSAN_MESSAGE_BYTES]);
 
 /* ---- groups.c ---- (fs->lock held) */
-#define GROUP_DESCRIPTOR 1u /* what of a group is not written yet */
-#define GROUP_BLOCKS 2u     /* its block bitmap */
-#define GROUP_INODES 4u
-void groups_init(struct fs *fs); /* as on the volume now */
+#define GROUP_BLOCKS 1u /* its block bitmap, and its descriptor */
+#define GROUP_INODES 2u
+errcode_t groups_init(struct fs *fs);
 void groups_free(struct fs *fs);
-/* What changed in bitmaps, descriptors and the superblock, into the cache. 0 or -errno. */
+/* What changed in descriptors and the superblock, into the cache. 0 or -errno. */
 int groups_write(struct fs *fs);
 int groups_write_super(struct fs *fs); /* the superblock alone */
 
@@ -145,9 +144,18 @@ void blocks_exit(struct fs *fs);
  * is long enough; else the longest among those looked at. At most `want` blocks. */
 errcode_t blocks_find(struct fs *fs, blk64_t goal, uint64_t want, blk64_t *start, uint64_t *count);
 void blocks_take(struct fs *fs, blk64_t block, blk64_t count);
-/* Pinned until the running transaction is durable. */
+/* Kept until the running transaction is durable. */
 void blocks_free(struct fs *fs, blk64_t block, blk64_t count);
-void blocks_unpin(struct fs *fs, blk64_t block, blk64_t count);
+/* Nobody finds them, free as they are. */
+void blocks_keep(struct fs *fs, blk64_t block, blk64_t count);
+void blocks_let_go(struct fs *fs, blk64_t block, blk64_t count);
+
+/* ---- inumbers.c ---- (fs->lock held); -errno */
+/* A free one in this group, or in one behind it. */
+int inumbers_find(struct fs *fs, dgrp_t group, ext2_ino_t *ino);
+int inumbers_take(struct fs *fs, ext2_ino_t ino, bool is_dir);
+int inumbers_free(struct fs *fs, ext2_ino_t ino, bool is_dir);
+int inumbers_is_used(struct fs *fs, ext2_ino_t ino, bool *used);
 
 /* ---- window.c ---- (fs->lock held) */
 /* As blocks_find, for a file. One that grows, and has become file_blocks long with these,
@@ -161,11 +169,12 @@ bool window_drop_all(struct fs *fs); /* whether there were any */
 struct bufcache *bufcache_new(struct encsan *volume, size_t limit_bytes);
 void bufcache_free(struct bufcache *cache);
 io_manager bufcache_io_manager(struct bufcache *cache);
+bool bufcache_has(const struct bufcache *cache, blk64_t block);
 /* Begins to fetch those of these blocks (uint64_t; sorts them) that are not there, side by side, but
  * never very many. They stay until the next miss. */
 void bufcache_want(struct bufcache *cache, GArray *blocks);
 /* The same for all of them, and returns when they are there, or could not be read. May let go
- * of `lock`, which is fs->lock. */
+ * of `lock`, which is fs->lock, unless that is NULL. */
 void bufcache_bring(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock);
 /* What only reads is tried like this, and waits for what it misses without fs->lock:
  *     struct bufcache_tries tries = {0};

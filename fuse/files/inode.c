@@ -284,14 +284,17 @@ int inode_get_by_handle(struct fs *fs, ext2_ino_t ino, struct inode **inode)
 {
     const struct ext2_super_block *super = fs->ext2->super;
     const struct inode *known = inode_find(fs, ino);
+    bool used;
+    int error;
 
     if (known && known->raw.i_links_count == 0)
         return -ESTALE;
     if (ino != EXT2_ROOT_INO && (ino < EXT2_FIRST_INODE(super) || ino > super->s_inodes_count))
         return -ESTALE;
-    if (!ext2fs_test_inode_bitmap2(fs->ext2->inode_map, ino))
-        return -ESTALE;
-    return inode_get(fs, ino, inode);
+    error = inumbers_is_used(fs, ino, &used);
+    if (error)
+        return error;
+    return used ? inode_get(fs, ino, inode) : -ESTALE;
 }
 
 /* ---- birth ---- */
@@ -334,18 +337,18 @@ static int prepare_table(struct fs *fs, ext2_ino_t ino)
 }
 
 /* Directories are spread over the groups; what is in them stays near them. */
-static ext2_ino_t wanted_group(struct fs *fs, const struct inode *parent, mode_t mode)
+static dgrp_t wanted_group(struct fs *fs, const struct inode *parent, mode_t mode)
 {
     ext2_filsys e = fs->ext2;
     dgrp_t best = ext2fs_group_of_ino(e, parent->ino);
 
     if (!S_ISDIR(mode) || parent->ino != EXT2_ROOT_INO)
-        return parent->ino;
+        return best;
     for (dgrp_t g = 0; g < e->group_desc_count; g++)
         if (ext2fs_bg_used_dirs_count(e, g) < ext2fs_bg_used_dirs_count(e, best) &&
             ext2fs_bg_free_inodes_count(e, g) > 0 && ext2fs_bg_free_blocks_count(e, g) > 0)
             best = g;
-    return best * e->super->s_inodes_per_group + 1;
+    return best;
 }
 
 static void init_raw(struct fs *fs, struct inode *inode, mode_t mode)
@@ -376,8 +379,7 @@ int inode_new(struct fs *fs, struct inode *parent, mode_t mode, uid_t uid, gid_t
 {
     struct inode *inode;
     ext2_ino_t ino;
-    errcode_t err = ext2fs_new_inode(fs->ext2, wanted_group(fs, parent, mode), (int)mode, NULL, &ino);
-    int error = err == EXT2_ET_INODE_ALLOC_FAIL ? -ENOSPC : fs_errno(err);
+    int error = inumbers_find(fs, wanted_group(fs, parent, mode), &ino);
 
     if (!error)
         error = prepare_table(fs, ino);
@@ -391,9 +393,9 @@ int inode_new(struct fs *fs, struct inode *parent, mode_t mode, uid_t uid, gid_t
     }
     init_raw(fs, inode, mode);
     set_owner(inode, uid, gid);
-    ext2fs_inode_alloc_stats2(fs->ext2, ino, +1, S_ISDIR(mode));
-    fs->group_changed[ext2fs_group_of_ino(fs->ext2, ino)] |= GROUP_INODES;
-    error = fs_errno(ext2fs_write_new_inode(fs->ext2, ino, (struct ext2_inode *)&inode->raw));
+    error = inumbers_take(fs, ino, S_ISDIR(mode));
+    if (!error)
+        error = fs_errno(ext2fs_write_new_inode(fs->ext2, ino, (struct ext2_inode *)&inode->raw));
     if (!error)
         error = inode_write(fs, inode);
     if (error) {
@@ -415,11 +417,7 @@ static int free_inode(struct fs *fs, struct inode *inode)
     inode->raw.i_links_count = 0;
     inode->raw.i_dtime = (uint32_t)time(NULL);
     error = inode_write(fs, inode);
-    if (error)
-        return error;
-    ext2fs_inode_alloc_stats2(fs->ext2, inode->ino, -1, is_dir);
-    fs->group_changed[ext2fs_group_of_ino(fs->ext2, inode->ino)] |= GROUP_INODES;
-    return 0;
+    return error ? error : inumbers_free(fs, inode->ino, is_dir);
 }
 
 static int free_contents(struct fs *fs, struct inode *inode)

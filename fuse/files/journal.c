@@ -204,7 +204,7 @@ static void unpin(struct journal *j, const struct transaction *t)
         const struct block_run *run = &g_array_index(t->freed, struct block_run, i);
 
         bufcache_drop_freed(j->fs->cache, run->first, run->count);
-        blocks_unpin(j->fs, run->first, run->count);
+        blocks_let_go(j->fs, run->first, run->count);
     }
 }
 

@@ -63,28 +63,6 @@ int fs_sync(struct fs *fs, struct inode *inode)
 
 /* ---- opening ---- */
 
-/* ext2fs_read_bitmaps reads them one after the other, a round trip each. */
-static void bring_bitmaps(struct fs *fs)
-{
-    ext2_filsys ext2 = fs->ext2;
-    bool uninit = ext2fs_has_group_desc_csum(ext2);
-    GArray *blocks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
-
-    for (dgrp_t group = 0; group < ext2->group_desc_count; group++) {
-        uint64_t of_blocks = ext2fs_block_bitmap_loc(ext2, group);
-        uint64_t of_inodes = ext2fs_inode_bitmap_loc(ext2, group);
-
-        if (!uninit || !ext2fs_bg_flags_test(ext2, group, EXT2_BG_BLOCK_UNINIT))
-            g_array_append_val(blocks, of_blocks);
-        if (!uninit || !ext2fs_bg_flags_test(ext2, group, EXT2_BG_INODE_UNINIT))
-            g_array_append_val(blocks, of_inodes);
-    }
-    pthread_mutex_lock(&fs->lock);
-    bufcache_bring(fs->cache, blocks, &fs->lock);
-    pthread_mutex_unlock(&fs->lock);
-    g_array_free(blocks, TRUE);
-}
-
 static errcode_t open_ext2(struct fs *fs)
 {
     int flags = EXT2_FLAG_64BITS | (fs->read_only ? 0 : EXT2_FLAG_RW);
@@ -93,14 +71,10 @@ static errcode_t open_ext2(struct fs *fs)
     initialize_ext2_error_table(); /* for error_message */
     err = ext2fs_open2("encsan", NULL, flags, 0, 0, bufcache_io_manager(fs->cache), &fs->ext2);
 
-    if (!err) {
-        bring_bitmaps(fs);
-        err = ext2fs_read_bitmaps(fs->ext2);
-    }
-    if (err)
-        return err;
-    groups_init(fs);
-    err = blocks_init(fs);
+    if (!err)
+        err = groups_init(fs);
+    if (!err)
+        err = blocks_init(fs);
     return err ? err : overhead_count(fs);
 }
 

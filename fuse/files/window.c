@@ -5,7 +5,7 @@
  * one piece though others are written at the same time. A window is twice as long as
  * the file has become, up to a block group, so that there are few of them.
  *
- * A window is marked in fs->taken, in no bitmap of the disk. It ends when all data of
+ * A window is marked in fs->kept, in no bitmap of the disk. It ends when all data of
  * its file has left, when the file goes on elsewhere, and when blocks run short.
  *
  * fs->lock held.
@@ -19,7 +19,7 @@ void window_drop(struct fs *fs, struct inode *inode)
 {
     if (inode->window_count == 0)
         return;
-    blocks_unpin(fs, inode->window_start, inode->window_count);
+    blocks_let_go(fs, inode->window_start, inode->window_count);
     inode->window_count = 0;
     fs->windows--;
 }
@@ -49,7 +49,7 @@ static errcode_t open_window(struct fs *fs, struct inode *inode, blk64_t goal, u
     inode->window_start = *start + want;
     inode->window_count = *count - want;
     fs->windows++;
-    ext2fs_mark_block_bitmap_range2(fs->taken, inode->window_start, (unsigned)inode->window_count);
+    blocks_keep(fs, inode->window_start, inode->window_count);
     *count = want;
     return 0;
 }
