@@ -57,7 +57,8 @@ struct mount {
     struct state *state;
     struct embedded *embedded; /* where it is an image */
     struct encsan *volume;
-    struct fs *fs;     /* files view */
+    struct fs_head head; /* files view, and the next */
+    struct fs *fs;
     struct disk *disk; /* disk view */
     struct view *view;
 
@@ -206,18 +207,10 @@ static int complain_of_volume(const struct mount *mount, const char *message)
     return -1;
 }
 
-static int prepare_files(struct mount *mount)
+static int recover(const struct mount *mount)
 {
     char message[ENCSAN_MESSAGE_BYTES];
 
-    switch (fs_probe(mount->volume, message)) {
-    case FS_CLEAN:
-        return 0;
-    case FS_REFUSED:
-        return complain_of_volume(mount, message);
-    case FS_NEEDS_FSCK:
-        break;
-    }
     if (mount->options.read_only) {
         log_line(LOG_ERR,
                  "%s was not unmounted cleanly, and ro forbids to repair it: mount it once without "
@@ -228,6 +221,23 @@ static int prepare_files(struct mount *mount)
     if (fsck_recover(mount->volume, mount->name, mount->control, message))
         return complain(message);
     return 0;
+}
+
+/* Nothing is opened before it is known to be whole. */
+static int prepare_files(struct mount *mount)
+{
+    char message[ENCSAN_MESSAGE_BYTES];
+    enum fs_state state = fs_probe(mount->volume, &mount->head, message);
+
+    if (state == FS_NEEDS_FSCK) {
+        if (recover(mount))
+            return -1;
+        state = fs_probe(mount->volume, &mount->head, message);
+    }
+    if (state == FS_NEEDS_FSCK)
+        return complain_of_volume(
+            mount, "the ext4 file system was not unmounted cleanly; run encsan fsck");
+    return state == FS_CLEAN ? 0 : complain_of_volume(mount, message);
 }
 
 static int open_view(struct mount *mount)
@@ -252,7 +262,7 @@ static int open_view(struct mount *mount)
             return complain(g_strerror(errno));
         mount->view = view_mount(&disk_ops, mount->disk, &options->fuse, options->mountpoint);
     } else {
-        mount->fs = fs_open(mount->volume, &files, message);
+        mount->fs = fs_open(mount->volume, &mount->head, &files, message);
         if (!mount->fs)
             return complain_of_volume(mount, message);
         mount->view = view_mount(&files_ops, mount->fs, &options->fuse, options->mountpoint);

@@ -101,9 +101,18 @@ struct fs_options {
     unsigned commit_s;  /* between commits by itself */
     size_t cache_bytes; /* for metadata; more only where a transaction needs it */
 };
-/* Opens the file system: refuses what we cannot write correctly. NULL with one
- * line in message. Unless read_only, says durably that it may need recovery. */
-struct fs *fs_open(struct encsan *volume, const struct fs_options *options,
+struct fs_head { /* the volume's first two blocks */
+    uint8_t boot[SUPERBLOCK_OFFSET];
+    struct ext2_super_block super;
+    uint8_t unused[ENCSAN_BLOCK_BYTES - SUPERBLOCK_OFFSET - SUPERBLOCK_SIZE];
+    union {
+        struct ext2_group_desc first; /* ext4_group_desc begins like that */
+        uint8_t descriptors[ENCSAN_BLOCK_BYTES];
+    };
+};
+/* Opens a file system that fs_probe has just found clean, with this head. NULL with one line in
+ * message. Unless read_only, says durably that it may need recovery. */
+struct fs *fs_open(struct encsan *volume, struct fs_head *head, const struct fs_options *options,
                    char message[ENCSAN_MESSAGE_BYTES]);
 /* Frees orphans, brings all home, marks clean, flushes: 0 or -errno. Does not close the volume. */
 int fs_close(struct fs *fs);
@@ -120,9 +129,11 @@ int fs_errno(errcode_t err); /* libext2fs's error -> -errno */
 /* ---- probe.c ---- */
 /* What a mount finds before it opens: FS_CLEAN, FS_NEEDS_FSCK (not unmounted,
  * or a journal to replay), or FS_REFUSED with a line in message (no ext4, xfs
- * named as such, errors flag, features). Does not change anything. */
+ * named as such, errors flag, features). Does not change anything. *head is
+ * for fs_open. */
 enum fs_state { FS_CLEAN, FS_NEEDS_FSCK, FS_REFUSED };
-enum fs_state fs_probe(struct encsan *volume, char message[ENCSAN_MESSAGE_BYTES]);
+enum fs_state fs_probe(struct encsan *volume, struct fs_head *head,
+                       char message[ENCSAN_MESSAGE_BYTES]);
 
 /* ---- groups.c ---- (fs->lock held) */
 #define GROUP_BLOCKS 1u /* its block bitmap, and its descriptor */

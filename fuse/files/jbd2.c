@@ -413,7 +413,7 @@ int jbd2_write(struct jbd2 *log, uint64_t tid, const GArray *revoked, const GPtr
 
 /* ---- the journal's superblock ---- */
 
-static int write_super(struct jbd2 *log)
+static int write_super(struct jbd2 *log, unsigned flags)
 {
     struct superblock *super = &log->super;
     uint64_t run;
@@ -423,14 +423,14 @@ static int write_super(struct jbd2 *log)
     memset(log->chunk, 0, BLOCK);
     memcpy(log->chunk, super, sizeof *super);
     return encsan_write(log->volume, log->chunk, BLOCK, locate(log, 0, &run) * BLOCK,
-                        ENCSAN_URGENT);
+                        ENCSAN_URGENT | flags);
 }
 
-static int write_start(struct jbd2 *log, uint64_t tid, uint64_t start)
+static int write_start(struct jbd2 *log, uint64_t tid, uint64_t start, unsigned flags)
 {
     log->super.sequence = GUINT32_TO_BE((uint32_t)tid);
     log->super.start = GUINT32_TO_BE((uint32_t)start);
-    return write_super(log);
+    return write_super(log, flags);
 }
 
 /* How many transactions are older. */
@@ -444,14 +444,14 @@ static guint count_older(const struct jbd2 *log, uint64_t tid)
     return n;
 }
 
-int jbd2_write_tail(struct jbd2 *log, uint64_t tid)
+int jbd2_write_tail(struct jbd2 *log, uint64_t tid, unsigned flags)
 {
     guint n = count_older(log, tid);
     uint64_t start = log->head;
 
     if (n < log->transactions->len)
         start = g_array_index(log->transactions, struct extent, n).start;
-    return write_start(log, tid, start);
+    return write_start(log, tid, start, flags);
 }
 
 void jbd2_emptied(struct jbd2 *log, uint64_t tid)
@@ -466,7 +466,7 @@ void jbd2_emptied(struct jbd2 *log, uint64_t tid)
 
 int jbd2_write_closed(struct jbd2 *log, uint64_t tid)
 {
-    return write_start(log, tid, 0);
+    return write_start(log, tid, 0, 0);
 }
 
 int jbd2_write_abort(struct jbd2 *log)
@@ -475,6 +475,6 @@ int jbd2_write_abort(struct jbd2 *log)
     int error;
 
     log->super.error = (guint32)GINT32_TO_BE(-EIO);
-    error = write_super(log);
+    error = write_super(log, 0);
     return error ? error : encsan_leave(log->volume, BLOCK, at);
 }

@@ -40,8 +40,8 @@ int jbd2_write(struct jbd2 *log, uint64_t tid, const GArray *revoked, const GPtr
                pthread_mutex_t *lock);
 
 /* The journal's superblock, staged: nothing before transaction `tid` is needed any more.
- * When that is durable, jbd2_emptied gives the room back. 0 or -errno. */
-int jbd2_write_tail(struct jbd2 *log, uint64_t tid);
+ * `flags` as encsan_write has. When that is durable, jbd2_emptied gives the room back. 0 or -errno. */
+int jbd2_write_tail(struct jbd2 *log, uint64_t tid, unsigned flags);
 void jbd2_emptied(struct jbd2 *log, uint64_t tid);
 /* The same, and says that there is nothing to recover: the file system closes. */
 int jbd2_write_closed(struct jbd2 *log, uint64_t tid);

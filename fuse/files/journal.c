@@ -338,8 +338,8 @@ static gboolean is_before_tail(gpointer block, gpointer tid, gpointer tail)
     return GPOINTER_TO_SIZE(tid) < *(uint64_t *)tail;
 }
 
-/* The log's part that nothing needs any more is free. commit_lock held. */
-static int move_tail(struct journal *j)
+/* The log's part that nothing needs any more is free. flags: as encsan_write has. commit_lock held. */
+static int move_tail(struct journal *j, unsigned flags)
 {
     uint64_t tail;
     int error;
@@ -347,7 +347,7 @@ static int move_tail(struct journal *j)
     pthread_mutex_lock(&j->fs->lock);
     tail = bufcache_home_lacks(j->fs->cache, j->running);
     pthread_mutex_unlock(&j->fs->lock);
-    error = jbd2_write_tail(j->log, tail);
+    error = jbd2_write_tail(j->log, tail, flags);
     if (!error)
         error = encsan_flush_urgent(j->fs->volume);
     if (error)
@@ -369,7 +369,7 @@ static int checkpoint(struct journal *j)
     if (error)
         return error;
     pthread_mutex_lock(&j->commit_lock);
-    error = move_tail(j);
+    error = move_tail(j, 0);
     pthread_mutex_unlock(&j->commit_lock);
     return error;
 }
@@ -384,7 +384,7 @@ static int checkpoint_all(struct journal *j)
         error = write_all_home(j, ENCSAN_URGENT);
     if (!error)
         error = encsan_flush_urgent(j->fs->volume);
-    return error ? error : move_tail(j);
+    return error ? error : move_tail(j, 0);
 }
 
 /* ---- committing; commit_lock held ---- */
@@ -571,7 +571,7 @@ static void stop_thread(struct journal *j)
 
 /* ---- opening and closing ---- */
 
-/* The file system's superblock, at home and durable. */
+/* The file system's superblock, staged at home. */
 static int write_super_home(struct journal *j, bool recover)
 {
     struct ext2_super_block *super = j->fs->ext2->super;
@@ -588,18 +588,18 @@ static int write_super_home(struct journal *j, bool recover)
     pthread_mutex_unlock(&j->fs->lock);
     pthread_mutex_lock(&j->home_lock);
     if (!error)
-        error = write_home(j, frozen, 0);
+        error = write_home(j, frozen, ENCSAN_URGENT);
     pthread_mutex_unlock(&j->home_lock);
     g_ptr_array_free(frozen, TRUE);
-    return error ? error : encsan_flush(j->fs->volume);
+    return error;
 }
 
 static int begin(struct journal *j)
 {
     int error = write_super_home(j, true);
 
-    if (!error)
-        error = move_tail(j);
+    if (!error) /* the log begins after that, and both are durable after one round trip */
+        error = move_tail(j, ENCSAN_AFTER_ALL);
     return error ? error : -pthread_create(&j->thread, NULL, commit_now_and_then, j);
 }
 
@@ -616,6 +616,8 @@ static int end(struct journal *j)
         error = encsan_flush(j->fs->volume);
     if (!error)
         error = write_super_home(j, false);
+    if (!error)
+        error = encsan_flush(j->fs->volume);
     pthread_mutex_unlock(&j->commit_lock);
     return error;
 }

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROBE_BYTES (68u << 10) /* as far as btrfs's superblock */
+#define OTHERS_BYTES (68u << 10) /* as far as btrfs's superblock */
 
 enum feature_set { COMPAT, INCOMPAT, RO_COMPAT };
 
@@ -69,9 +69,20 @@ static enum fs_state refuse(char message[ENCSAN_MESSAGE_BYTES], const char *form
     return FS_REFUSED;
 }
 
-static enum fs_state refuse_other_format(const uint8_t *head, size_t bytes,
+static enum fs_state refuse_unread(int error, char message[ENCSAN_MESSAGE_BYTES])
+{
+    return refuse(message, "cannot read the superblock: %s", strerror(-error));
+}
+
+static enum fs_state refuse_other_format(struct encsan *volume, uint64_t size_bytes,
                                          char message[ENCSAN_MESSAGE_BYTES])
 {
+    size_t bytes = MIN(OTHERS_BYTES, size_bytes);
+    g_autofree uint8_t *head = g_malloc(bytes);
+    int error = encsan_read(volume, head, bytes, 0);
+
+    if (error)
+        return refuse_unread(error, message);
     for (size_t i = 0; i < G_N_ELEMENTS(other_formats); i++) {
         const struct other_format *other = &other_formats[i];
         size_t length = strlen(other->magic);
@@ -167,33 +178,22 @@ static enum fs_state check_super(const struct ext2_super_block *super, uint64_t 
     return FS_CLEAN;
 }
 
-enum fs_state fs_probe(struct encsan *volume, char message[ENCSAN_MESSAGE_BYTES])
+enum fs_state fs_probe(struct encsan *volume, struct fs_head *head,
+                       char message[ENCSAN_MESSAGE_BYTES])
 {
     struct encsan_info info;
-    struct ext2_super_block super;
-    enum fs_state state;
-    uint8_t *head;
-    size_t bytes;
     int error;
 
     message[0] = '\0';
     encsan_get_info(volume, &info);
-    bytes = MIN(PROBE_BYTES, info.size_bytes);
-    if (bytes < ENCSAN_BLOCK_BYTES)
+    if (info.size_bytes < sizeof(*head))
         return refuse(message, "no ext4 file system there: the volume is empty");
-    head = g_malloc(bytes);
-    error = encsan_read(volume, head, bytes, 0);
-    if (error) {
-        state = refuse(message, "cannot read the superblock: %s", strerror(-error));
-    } else {
-        memcpy(&super, head + SUPERBLOCK_OFFSET, sizeof(super));
-        if (super.s_magic != EXT2_SUPER_MAGIC)
-            state = refuse_other_format(head, bytes, message);
-        else if (!checksum_fits(&super))
-            state = FS_NEEDS_FSCK;
-        else
-            state = check_super(&super, info.size_bytes, message);
-    }
-    g_free(head);
-    return state;
+    error = encsan_read(volume, head, sizeof(*head), 0);
+    if (error)
+        return refuse_unread(error, message);
+    if (head->super.s_magic != EXT2_SUPER_MAGIC)
+        return refuse_other_format(volume, info.size_bytes, message);
+    if (!checksum_fits(&head->super))
+        return FS_NEEDS_FSCK;
+    return check_super(&head->super, info.size_bytes, message);
 }

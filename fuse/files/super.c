@@ -63,6 +63,40 @@ int fs_sync(struct fs *fs, struct inode *inode)
 
 /* ---- opening ---- */
 
+/* The leaf of the journal's extent tree, by the copy of its root in the superblock; 0: there is
+ * none, as far as is known. */
+static uint64_t journal_leaf(const struct ext2_super_block *super)
+{
+    const struct ext3_extent_header *root = (const struct ext3_extent_header *)super->s_jnl_blocks;
+    const struct ext3_extent_idx *index = (const struct ext3_extent_idx *)(root + 1);
+
+    if (super->s_jnl_backup_type != EXT3_JNL_BACKUP_BLOCKS || root->eh_magic != EXT3_EXT_MAGIC ||
+        root->eh_depth != 1)
+        return 0;
+    return (uint64_t)index->ei_leaf_hi << 32 | index->ei_leaf;
+}
+
+/* All that opening will look at, as far as it can be known, at once: libext2fs reads one after the
+ * other. The superblock, the descriptors behind it, the first inodes, the journal's map. */
+static void want_what_opening_reads(struct fs *fs, struct fs_head *head)
+{
+    struct ext2_super_block *super = &head->super;
+    uint64_t groups = ext2fs_blocks_count(super) / MAX(super->s_blocks_per_group, 1) + 1;
+    uint64_t last = groups * EXT2_DESC_SIZE(super) / ENCSAN_BLOCK_BYTES + 1;
+    uint64_t inodes = head->first.bg_inode_table, leaf = journal_leaf(super);
+    GArray *wanted = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+
+    if (ext2fs_has_feature_meta_bg(super)) /* those behind are elsewhere */
+        last = super->s_first_meta_bg;
+    for (uint64_t block = 0; block <= MIN(last, bufcache_limit(fs->cache)); block++)
+        g_array_append_val(wanted, block);
+    g_array_append_val(wanted, inodes);
+    if (leaf)
+        g_array_append_val(wanted, leaf);
+    bufcache_want(fs->cache, wanted);
+    g_array_free(wanted, TRUE);
+}
+
 static errcode_t open_ext2(struct fs *fs)
 {
     int flags = EXT2_FLAG_64BITS | (fs->read_only ? 0 : EXT2_FLAG_RW);
@@ -70,7 +104,6 @@ static errcode_t open_ext2(struct fs *fs)
 
     initialize_ext2_error_table(); /* for error_message */
     err = ext2fs_open2("encsan", NULL, flags, 0, 0, bufcache_io_manager(fs->cache), &fs->ext2);
-
     if (!err)
         err = groups_init(fs);
     if (!err)
@@ -144,18 +177,13 @@ static int begin_journal(struct fs *fs, unsigned commit_s, char message[ENCSAN_M
     return error;
 }
 
-struct fs *fs_open(struct encsan *volume, const struct fs_options *options,
+struct fs *fs_open(struct encsan *volume, struct fs_head *head, const struct fs_options *options,
                    char message[ENCSAN_MESSAGE_BYTES])
 {
-    enum fs_state state = fs_probe(volume, message);
-    struct fs *fs;
+    struct fs *fs = fs_new(volume, options);
     errcode_t err;
 
-    if (state == FS_NEEDS_FSCK)
-        say(message, "the ext4 file system was not unmounted cleanly; run encsan fsck");
-    if (state != FS_CLEAN)
-        return NULL;
-    fs = fs_new(volume, options);
+    want_what_opening_reads(fs, head);
     err = open_ext2(fs);
     if (!err && options->idmap_user)
         err = map_user(fs);
