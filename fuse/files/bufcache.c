@@ -681,8 +681,10 @@ static void fetch_missing(struct bufcache *cache)
     uint64_t from = cache->missing - cache->missing % NEIGHBOURS;
 
     trim(cache);
-    if (is_wanted(cache, cache->missing))
-        fetches_start(cache->fetches, from, MIN(NEIGHBOURS, cache->blocks - from), is_here, cache);
+    if (!is_wanted(cache, cache->missing))
+        return;
+    fetches_start(cache->fetches, cache->missing, 1, is_here, cache); /* needs no window of TCP's */
+    fetches_start(cache->fetches, from, MIN(NEIGHBOURS, cache->blocks - from), is_here, cache);
 }
 
 bool bufcache_tried(struct bufcache *cache, pthread_mutex_t *lock)
