@@ -56,7 +56,10 @@ run_config "$T/conf"
 mnt
 sed -i 's/size=300M/size=1G/' "$T/conf"
 kill -HUP "$TARGET_PID"
-until_true 60 [ "$(stat -c %s "$DISK")" -ge 1073741824 ] || fail "the LUN does not grow"
+grown() {
+    [ "$(stat -c %s "$DISK")" -ge 1073741824 ]
+}
+until_true 60 grown || fail "the LUN does not grow"
 [ "$(stat -fc %b "$M")" -lt 80000 ] || fail "its files grew by themselves"
 refused 1 "$M" "$ENCSAN" resize "$URL" -o "$with"
 umnt
