@@ -109,7 +109,7 @@ static bool checksum_fits(struct fs *fs, unsigned kind, dgrp_t group, struct bit
 
 static errcode_t refuse(struct fs *fs, unsigned kind, dgrp_t group)
 {
-    log_line(LOG_ERR, "the %s bitmap of block group %u is damaged; run encsan fsck",
+    log_line(LOG_ERR, "the %s bitmap of block group %u is damaged",
              kind == GROUP_BLOCKS ? "block" : "inode", group);
     fs_fail(fs, -EUCLEAN);
     return kind == GROUP_BLOCKS ? EXT2_ET_BLOCK_BITMAP_CSUM_INVALID
