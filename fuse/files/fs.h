@@ -47,6 +47,7 @@ struct fs {
     unsigned forgets_queued;
     pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
+    GQueue known;           /* the same, as they came */
     bool read_only, no_atime, no_discard, sync, dirsync;
     struct idmap idmap;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
@@ -74,6 +75,7 @@ struct inode {
     uint64_t lookups;       /* FUSE's lookup count; 0: freed, and if it has no links the file too; else not before its data has left */
     struct ext2_inode_large raw; /* the truth while the inode is here, but for the size; inode_write puts it into the cache */
     bool atime_changed;     /* in raw alone */
+    GList known_link;
     uint64_t size;          /* the file's; the disk's may lag behind: unordered.c */
     struct held *held;      /* data that has no blocks yet: held.c; NULL: none */
     GArray *unordered;      /* the three are unordered.c's; NULL: nothing */

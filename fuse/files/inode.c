@@ -246,6 +246,8 @@ static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
     inode->lookups = 1;
     data_lock_init(&inode->data_lock);
     g_hash_table_insert(fs->inodes, GUINT_TO_POINTER(ino), inode);
+    inode->known_link.data = inode;
+    g_queue_push_tail_link(&fs->known, &inode->known_link);
     return inode;
 }
 
@@ -255,6 +257,7 @@ static void table_remove(struct fs *fs, struct inode *inode)
     held_drop(fs, inode);
     window_drop(fs, inode);
     g_hash_table_remove(fs->inodes, GUINT_TO_POINTER(inode->ino));
+    g_queue_unlink(&fs->known, &inode->known_link);
     data_lock_destroy(&inode->data_lock);
     g_free(inode);
 }
@@ -499,8 +502,6 @@ void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups)
 
 int inode_free_orphans(struct fs *fs)
 {
-    GHashTableIter iter;
-    gpointer value;
     int error = 0;
 
     for (;;) {
@@ -508,10 +509,9 @@ int inode_free_orphans(struct fs *fs)
 
         if (!fs->read_only && !fs->error)
             journal_admit(fs->journal);
-        g_hash_table_iter_init(&iter, fs->inodes);
-        if (!g_hash_table_iter_next(&iter, NULL, &value))
+        inode = g_queue_peek_head(&fs->known);
+        if (!inode)
             return error;
-        inode = value;
         if (inode->raw.i_links_count == 0 && !fs->read_only) {
             /* the head of the list first: then each is the head */
             struct inode *head = inode_find(fs, fs->ext2->super->s_last_orphan);

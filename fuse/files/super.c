@@ -152,6 +152,7 @@ static struct fs *fs_new(struct encsan *volume, const struct fs_options *options
     pthread_cond_init(&fs->forgotten, NULL);
     pthread_mutex_init(&fs->counts_lock, NULL);
     fs->inodes = g_hash_table_new(g_direct_hash, g_direct_equal);
+    g_queue_init(&fs->known);
     g_queue_init(&fs->held);
     g_queue_init(&fs->unordered);
     fs->cache = bufcache_new(volume, options->cache_bytes);
