@@ -150,6 +150,25 @@ int data_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 
 /* ---- fallocate ---- */
 
+/* Before anything changes: the kernel, which caches sizes, does not hear of what a failed call did. */
+static int check_space(struct fs *fs, struct inode *inode, uint64_t block, uint64_t end)
+{
+    struct extent_run run;
+    uint64_t wanted = 0;
+    int error = 0;
+
+    for (; block < end && !error; block += run.count) {
+        pthread_mutex_lock(&fs->lock);
+        error = alloc_map(fs, inode, block, end - block, &run);
+        if (!error && run.hole)
+            wanted += run.count;
+        if (!error && !alloc_can_promise(fs, wanted))
+            error = -ENOSPC;
+        pthread_mutex_unlock(&fs->lock);
+    }
+    return error;
+}
+
 /* Unwritten blocks for the holes of [block, end). */
 static int fill_holes(struct fs *fs, struct inode *inode, uint64_t block, uint64_t end)
 {
@@ -171,8 +190,8 @@ static int punch_hole(struct fs *fs, struct inode *inode, uint64_t offset, uint6
     uint64_t size = locked_size(fs, inode), first = round_up(offset) / BLOCK, last;
     int error;
 
-    if (end >= size)
-        end = round_up(end); /* behind the file's end is nothing to keep */
+    if (end > size)
+        end = round_up(size); /* what was allocated behind the end stays, as on ext4 */
     last = end / BLOCK;
     error = zero_edges(fs, inode, offset, end);
     if (error)
@@ -188,23 +207,24 @@ static int punch_hole(struct fs *fs, struct inode *inode, uint64_t offset, uint6
 
 static int allocate(struct fs *fs, struct inode *inode, int mode, uint64_t offset, uint64_t end)
 {
-    uint64_t size = locked_size(fs, inode), grown = size;
-    int error = 0;
+    uint64_t size = locked_size(fs, inode), block = offset / BLOCK, last = round_up(end) / BLOCK;
+    int error;
 
     if (!(inode->raw.i_flags & EXT4_EXTENTS_FL))
         return -EOPNOTSUPP; /* its blocks can't be unwritten */
     if (!(mode & FALLOC_FL_KEEP_SIZE))
-        grown = MAX(size, end);
-    if (mode & FALLOC_FL_ZERO_RANGE)
+        size = MAX(size, end);
+    error = check_space(fs, inode, block, last);
+    if (!error && mode & FALLOC_FL_ZERO_RANGE)
         error = zero_edges(fs, inode, offset, end);
     if (!error && mode & FALLOC_FL_ZERO_RANGE)
         error = zero_blocks(fs, inode, round_up(offset) / BLOCK, end / BLOCK);
     if (!error)
-        error = fill_holes(fs, inode, offset / BLOCK, round_up(end) / BLOCK);
+        error = fill_holes(fs, inode, block, last);
     if (error)
         return error;
     pthread_mutex_lock(&fs->lock);
-    error = data_finish(fs, inode, grown, true);
+    error = data_finish(fs, inode, size, true);
     pthread_mutex_unlock(&fs->lock);
     return error;
 }

@@ -128,6 +128,20 @@ static bool exists(struct ext2_xattr_handle *handle, const char *name)
     return true;
 }
 
+static bool holds(struct ext2_xattr_handle *handle, const char *name, const void *value,
+                  size_t size)
+{
+    void *found;
+    size_t len;
+    bool same;
+
+    if (ext2fs_xattr_get(handle, name, &found, &len) != 0)
+        return false;
+    same = len == size && memcmp(found, value, size) == 0;
+    ext2fs_free_mem(&found);
+    return same;
+}
+
 /* The library changed the inode under its number; ctime is ours. */
 static int finish(struct fs *fs, struct inode *inode)
 {
@@ -139,8 +153,9 @@ static int finish(struct fs *fs, struct inode *inode)
     return inode_write(fs, inode);
 }
 
+/* *changed: it was not there, or another one. */
 static int set_in(struct ext2_xattr_handle *handle, const char *name, const void *value,
-                  size_t size, int flags)
+                  size_t size, int flags, bool *changed)
 {
     errcode_t err;
 
@@ -148,6 +163,9 @@ static int set_in(struct ext2_xattr_handle *handle, const char *name, const void
         return -EEXIST;
     if (flags & XATTR_REPLACE && !exists(handle, name))
         return -ENODATA;
+    *changed = !holds(handle, name, value, size);
+    if (!*changed)
+        return 0;
     err = ext2fs_xattr_set(handle, name, value, size); /* writes, too */
     return err == EXT2_ET_BLOCK_ALLOC_FAIL ? -ENOSPC : fs_errno(err);
 }
@@ -157,6 +175,7 @@ int xattr_set(struct fs *fs, struct inode *inode, const char *name, const void *
 {
     struct ext2_xattr_handle *handle;
     int error = check_name(name);
+    bool changed = false;
 
     if (!error)
         error = inode_write(fs, inode);
@@ -164,9 +183,9 @@ int xattr_set(struct fs *fs, struct inode *inode, const char *name, const void *
         error = open_handle(fs, inode, &handle);
     if (error)
         return error;
-    error = set_in(handle, name, value, size, flags);
+    error = set_in(handle, name, value, size, flags, &changed);
     ext2fs_xattrs_close(&handle);
-    return error ? error : finish(fs, inode);
+    return error || !changed ? error : finish(fs, inode);
 }
 
 int xattr_remove(struct fs *fs, struct inode *inode, const char *name)

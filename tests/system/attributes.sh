@@ -40,6 +40,88 @@ before=$(stat -c %y .)
 sleep 0.05
 touch new
 [ "$(stat -c %y .)" != "$before" ] || fail "a new file does not change its folder's mtime"
+cat >"$T/deeds.py" <<'PY'
+# what each deed changes, mtime (m) or ctime (c), of a file f and its folder d
+import ctypes, os, sys, time
+os.chdir(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+
+def allocate(mode, offset, length):
+    if libc.fallocate(f, mode, ctypes.c_long(offset), ctypes.c_long(length)):
+        raise OSError(ctypes.get_errno(), '')
+
+def exchange(a, b):
+    if libc.renameat2(-100, a, -100, b, 2):
+        raise OSError(ctypes.get_errno(), '')
+
+KEEP, PUNCH, ZERO = 1, 2, 16
+TRUNC = os.O_WRONLY | os.O_TRUNC
+os.mkdir('d')
+os.mkdir('e')
+f = os.open('d/f', os.O_CREAT | os.O_RDWR)
+os.link('d/f', 'd/g')
+deeds = {
+    'write': lambda: os.pwrite(f, b'abc', 0),
+    'write nothing': lambda: os.pwrite(f, b'', 0),
+    'truncate to the same': lambda: os.truncate('d/f', 3),
+    'ftruncate to the same': lambda: os.ftruncate(f, 3),
+    'grow': lambda: os.truncate('d/f', 30000),
+    'overwrite': lambda: os.close(os.open('d/f', TRUNC)),
+    'overwrite what is empty': lambda: os.close(os.open('d/f', TRUNC)),
+    'allocate': lambda: allocate(0, 0, 50000),
+    'allocate again': lambda: allocate(0, 0, 50000),
+    'allocate behind': lambda: allocate(KEEP, 60000, 50000),
+    'allocate behind again': lambda: allocate(KEEP, 60000, 50000),
+    'punch': lambda: allocate(KEEP | PUNCH, 4096, 4096),
+    'punch again': lambda: allocate(KEEP | PUNCH, 4096, 4096),
+    'punch behind': lambda: allocate(KEEP | PUNCH, 1000000, 4096),
+    'zero': lambda: allocate(ZERO, 0, 5000),
+    'zero behind': lambda: allocate(ZERO | KEEP, 1000000, 5000),
+    'not allocate': lambda: allocate(PUNCH, 0, 5000),
+    'chmod to the same': lambda: os.chmod('d/f', os.stat('d/f').st_mode & 0o7777),
+    'chmod': lambda: os.chmod('d/f', 0o640),
+    'chown to the same': lambda: os.chown('d/f', 0, 0),
+    'chown to nobody': lambda: os.chown('d/f', -1, -1),
+    'set an attribute': lambda: os.setxattr('d/f', 'user.a', b'1'),
+    'set it again': lambda: os.setxattr('d/f', 'user.a', b'1'),
+    'set another value': lambda: os.setxattr('d/f', 'user.a', b'12'),
+    'remove it': lambda: os.removexattr('d/f', 'user.a'),
+    'remove it again': lambda: os.removexattr('d/f', 'user.a'),
+    'open to create': lambda: os.close(os.open('d/f', os.O_CREAT | os.O_WRONLY)),
+    'link': lambda: os.link('d/f', 'd/h'),
+    'link again': lambda: os.link('d/f', 'd/h'),
+    'rename over the same': lambda: os.rename('d/h', 'd/g'),
+    'unlink': lambda: os.unlink('d/h'),
+    'rename there and back': lambda: (os.rename('d/f', 'd/f2'), os.rename('d/f2', 'd/f')),
+    'exchange there and back': lambda: (exchange(b'd/f', b'e'), exchange(b'd/f', b'e')),
+    'mkdir': lambda: os.mkdir('d/sub'),
+    'rmdir': lambda: os.rmdir('d/sub'),
+    'readlink': lambda: os.readlink('d/f'),
+    'utime': lambda: os.utime('d/f', (1, 2)),
+}
+for name, deed in deeds.items():
+    for path in ('d/f', 'd'):
+        os.utime(path, (10**9, 10**9))
+    before = [os.fstat(f), os.stat('d')]
+    time.sleep(0.02)
+    try:
+        deed()
+        result = ''
+    except OSError as e:
+        result = e.strerror
+    after = [os.fstat(f), os.stat('d')]
+    print(name, result, *[which + ('m' if a.st_mtime_ns != b.st_mtime_ns else '') + ('c' if a.st_ctime_ns != b.st_ctime_ns else '')
+                          for which, a, b in zip('fd', after, before)])
+PY
+truncate -s 64M "$FAST/reference"
+mkfs.ext4 -q -b 4096 "$FAST/reference"
+mkdir "$T/reference"
+mount -o loop "$FAST/reference" "$T/reference"
+python3 "$T/deeds.py" "$T/reference" >"$T/deeds"
+umount "$T/reference"
+mkdir deeds
+python3 "$T/deeds.py" "$M/deeds" | diff "$T/deeds" - || fail "on the kernel's ext4 other times change"
+rm -r deeds
 say "special files"
 mknod pipe p
 mknod char c 250 70000

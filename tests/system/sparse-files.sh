@@ -31,6 +31,14 @@ echo inside | dd of="$M/kept" bs=1 seek=20000001 conv=notrunc status=none
 fallocate -n -l 60M "$M/kept"
 [ "$(stat -c %s "$M/kept")" = 52428800 ] || fail "fallocate -n changed the size"
 fallocate -z -o 1000000 -l 1000000 "$M/kept"
+fallocate -p -o 55000000 -l 4096 "$M/kept"
+[ "$(stat -c %b "$M/kept")" -ge 122880 ] || fail "what was allocated behind the end went"
+say "fallocate of more than there is: ENOSPC, and nothing changes"
+free=$(stat -fc %f "$M")
+! fallocate -l 10G "$M/too-much" 2>"$T/fallocate.err" || fail "10 GiB on a disk of 1 GiB"
+grep -q 'No space left' "$T/fallocate.err" || fail "$(cat "$T/fallocate.err")"
+[ "$(stat -c '%s %b' "$M/too-much")" = "0 0" ] || fail "size, blocks: $(stat -c '%s %b' "$M/too-much")"
+[ "$((free - $(stat -fc %f "$M")))" -le 1 ] || fail "it took space"
 mnt_anew
 { head -c 20000001 /dev/zero; echo inside; head -c 32428792 /dev/zero; } | cmp - "$M/kept" ||
     fail "other bytes after a fresh mount"
