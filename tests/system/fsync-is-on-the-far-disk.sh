@@ -62,6 +62,8 @@ names sync
 say "sync: all else"
 echo something >"$M/file"
 far 'cat file' something
+printf '%04096d' 4711 | dd of="$M/direct" oflag=direct bs=4096 status=none
+far 'cat direct' 004711
 chmod 4711 "$M/file"
 far 'stat file' 'Mode: *04711'
 truncate -s 4 "$M/file"
