@@ -258,9 +258,9 @@ kernel_umount() {
     umount "$T/loop"
 }
 
-# compare A B: names, bytes, links, owners, modes, times, attributes
+# compare A B: names, bytes, links, owners, modes, times, attributes, ACLs
 compare() {
-    difference=$(rsync -naHXi --checksum --delete --modify-window=-1 "$1/" "$2/") ||
+    difference=$(rsync -naHAXi --checksum --delete --modify-window=-1 "$1/" "$2/") ||
         fail "rsync cannot compare $1 and $2"
     [ -z "$difference" ] || fail "$1 and $2 differ: $(echo "$difference" | head -n 20)"
 }
