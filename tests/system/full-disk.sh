@@ -6,6 +6,10 @@
 start_target 128M
 mkfs -m 0
 mnt
+free_space() {
+    stat -fc '%f blocks, %d inodes' "$M"
+}
+empty=$(free_space)
 random_file "$T/data" 40
 cp "$T/data" "$M/first"
 say "a writer meets the end"
@@ -31,17 +35,28 @@ cp "$T/data" "$M/third"
 mnt_anew
 same "$M/first" "$T/data"
 same "$M/third" "$T/data"
+rm "$M/first" "$M/third"
+mnt_anew
+[ "$(free_space)" = "$empty" ] || fail "not all came back: $(free_space), and it was $empty"
 umnt
 check_disk
 say "no inodes left"
 mkfs -F -N 64
 mnt
+empty=$(free_space)
 i=0
-while echo $i >"$M/f$i" 2>"$T/touch.err"; do
+while touch "$M/f$i" 2>"$T/touch.err"; do
     i=$((i + 1))
     [ $i -lt 1000 ] || fail "64 inodes made 1000 files"
 done
+for what in mkdir mkfifo "ln -s x"; do
+    $what "$M/other" 2>>"$T/touch.err" && fail "$what without an inode"
+done
+[ "$(grep -c 'No space left' "$T/touch.err")" = 4 ] || fail "$(cat "$T/touch.err")"
 rm "$M/f0"
 echo again >"$M/again"
+rm "$M"/f* "$M/again"
+mnt_anew
+[ "$(free_space)" = "$empty" ] || fail "not all came back: $(free_space), and it was $empty"
 umnt
 check_disk
