@@ -237,7 +237,8 @@ int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t c
     return err ? fs_errno(err) : error;
 }
 
-int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count)
+static int set_state(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count,
+                     errcode_t (*set)(ext2_extent_handle_t tree, uint64_t logical, uint64_t count))
 {
     ext2_extent_handle_t tree;
     int error;
@@ -248,10 +249,20 @@ int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t
     err = extents_open(fs, inode, &tree);
     if (err)
         return fs_errno(err);
-    err = extents_set_written(tree, logical, count);
+    err = set(tree, logical, count);
     ext2fs_extent_free(tree);
     error = inode_write(fs, inode);
     return err ? fs_errno(err) : error;
+}
+
+int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count)
+{
+    return set_state(fs, inode, logical, count, extents_set_written);
+}
+
+int alloc_unwritten(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count)
+{
+    return set_state(fs, inode, logical, count, extents_set_unwritten);
 }
 
 /* ---- blocks given back ---- */

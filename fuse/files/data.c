@@ -16,7 +16,6 @@
 
 #include <linux/falloc.h>
 
-#include "batch.h"
 #include "held.h"
 
 static uint64_t locked_size(struct fs *fs, struct inode *inode)
@@ -93,23 +92,18 @@ static int zero_edges(struct fs *fs, struct inode *inode, uint64_t from, uint64_
     return error ? error : zero_in_block(fs, inode, last, to);
 }
 
-/* The written blocks of [block, end). */
+/* The blocks of [block, end), without a byte for the disk. */
 static int zero_blocks(struct fs *fs, struct inode *inode, uint64_t block, uint64_t end)
 {
-    struct batch batch = BATCH_INIT;
-    struct extent_run run;
-    int error = 0, failed;
+    int error;
 
-    for (; block < end && !error; block += run.count) {
-        pthread_mutex_lock(&fs->lock);
-        error = alloc_map(fs, inode, block, end - block, &run);
-        pthread_mutex_unlock(&fs->lock);
-        if (!error && !run.hole && !run.unwritten)
-            encsan_zero_async(fs->volume, run.count * BLOCK, run.physical * BLOCK, batch_done,
-                              batch_add(&batch));
-    }
-    failed = batch_wait(&batch);
-    return error ? error : failed;
+    if (block >= end)
+        return 0;
+    pthread_mutex_lock(&fs->lock);
+    unordered_drop(fs, inode, block * BLOCK, end * BLOCK);
+    error = alloc_unwritten(fs, inode, block, end - block);
+    pthread_mutex_unlock(&fs->lock);
+    return error;
 }
 
 /* ---- truncate ---- */

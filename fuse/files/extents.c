@@ -195,16 +195,20 @@ errcode_t extents_insert(ext2_extent_handle_t tree, uint64_t logical, blk64_t ph
     return err ? err : ext2fs_extent_fix_parents(tree);
 }
 
-/* The extent that begins at `logical` becomes written. */
-static errcode_t set_extent_written(ext2_extent_handle_t tree, uint64_t logical)
+/* [logical, end), within one extent, becomes written if it was not, and unwritten if it was. */
+static errcode_t change_state(ext2_extent_handle_t tree, uint64_t logical, uint64_t end)
 {
     struct ext2fs_extent e;
     bool inside;
-    errcode_t err = seek(tree, logical, &e, &inside);
+    errcode_t err = split(tree, logical);
 
+    if (!err)
+        err = split(tree, end);
+    if (!err)
+        err = seek(tree, logical, &e, &inside);
     if (err)
         return err;
-    e.e_flags &= ~EXT2_EXTENT_FLAGS_UNINIT;
+    e.e_flags ^= EXT2_EXTENT_FLAGS_UNINIT;
     err = ext2fs_extent_replace(tree, 0, &e);
     if (!err)
         err = merge_with_next(tree, logical);
@@ -229,11 +233,23 @@ errcode_t extents_set_written(ext2_extent_handle_t tree, uint64_t logical, uint6
         next = MIN(extent_end(&e), end);
         if (!is_unwritten(&e))
             continue;
-        err = split(tree, logical);
-        if (!err)
-            err = split(tree, next);
-        if (!err)
-            err = set_extent_written(tree, logical);
+        err = change_state(tree, logical, next);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+errcode_t extents_set_unwritten(ext2_extent_handle_t tree, uint64_t logical, uint64_t count)
+{
+    uint64_t end = logical + count;
+    struct extent_run run;
+
+    for (; logical < end; logical += run.count) {
+        errcode_t err = extents_map(tree, logical, MIN(end - logical, EXT_UNINIT_MAX_LEN), &run);
+
+        if (!err && !run.hole && !run.unwritten)
+            err = change_state(tree, logical, logical + run.count);
         if (err)
             return err;
     }

@@ -22,6 +22,8 @@ errcode_t extents_insert(ext2_extent_handle_t tree, uint64_t logical, blk64_t ph
                          uint64_t count);
 /* Unwritten blocks become written; there must be no hole among them. */
 errcode_t extents_set_written(ext2_extent_handle_t tree, uint64_t logical, uint64_t count);
+/* Written blocks become unwritten; holes stay. */
+errcode_t extents_set_unwritten(ext2_extent_handle_t tree, uint64_t logical, uint64_t count);
 /* Takes [logical, end) out of the tree; `removed` hears of each run of blocks. */
 errcode_t extents_remove(ext2_extent_handle_t tree, uint64_t logical, uint64_t end,
                          errcode_t (*removed)(void *opaque, blk64_t physical, uint64_t count),

@@ -322,6 +322,8 @@ int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t c
 bool alloc_can_promise(struct fs *fs, uint64_t count);
 /* Unwritten blocks that now hold data. */
 int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
+/* Blocks of a file with extents that hold zeros now: whatever is on the disk. Holes stay. */
+int alloc_unwritten(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
 /* Frees the blocks [logical, logical + count); count UINT64_MAX: to the end. */
 int alloc_punch(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
 

@@ -39,6 +39,15 @@ free=$(stat -fc %f "$M")
 grep -q 'No space left' "$T/fallocate.err" || fail "$(cat "$T/fallocate.err")"
 [ "$(stat -c '%s %b' "$M/too-much")" = "0 0" ] || fail "size, blocks: $(stat -c '%s %b' "$M/too-much")"
 [ "$((free - $(stat -fc %f "$M")))" -le 1 ] || fail "it took space"
+say "zeroed blocks are kept, and are no data"
+head -c 49152 /dev/urandom >"$M/zeroed"
+fallocate -z -o 8192 -l 16384 "$M/zeroed"
+[ "$(du -k "$M/zeroed" | cut -f1)" -ge 48 ] || fail "it takes $(du -k "$M/zeroed")"
+found=$(python3 -c "
+import os, sys
+f = os.open(sys.argv[1], os.O_RDONLY)
+print(os.lseek(f, 0, os.SEEK_HOLE), os.lseek(f, 8192, os.SEEK_DATA))" "$M/zeroed")
+[ "$found" = "8192 24576" ] || fail "hole and data at $found"
 mnt_anew
 { head -c 20000001 /dev/zero; echo inside; head -c 32428792 /dev/zero; } | cmp - "$M/kept" ||
     fail "other bytes after a fresh mount"
