@@ -109,17 +109,9 @@ static const char *differ_in_size(const struct stat *a, const struct stat *b)
     return NULL;
 }
 
-/* A FUSE daemon is not told that a set-group-id that nobody can use has to be cleared. */
-static mode_t mode(const struct stat *st)
-{
-    bool usable = !S_ISREG(st->st_mode) || st->st_mode & S_IXGRP;
-
-    return usable ? st->st_mode : st->st_mode & ~(mode_t)S_ISGID;
-}
-
 static const char *differ_but_for_times(const struct stat *a, const struct stat *b)
 {
-    if (mode(a) != mode(b))
+    if (a->st_mode != b->st_mode)
         return "mode";
     if (a->st_nlink != b->st_nlink)
         return "number of links";
