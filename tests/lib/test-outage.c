@@ -104,6 +104,17 @@ static void test_other_disk(void)
     target_stop(&t);
 }
 
+/* It has nothing to do, and hears of it nevertheless. */
+static void wait_until_fenced(struct encsan *v)
+{
+    struct encsan_stats stats = {0};
+
+    while (!stats.fenced) {
+        g_usleep(10000);
+        encsan_get_stats(v, &stats);
+    }
+}
+
 /* Taken over there and back. Who had the disk hears of it at his next flush, or after a while. */
 static void test_steal(void)
 {
@@ -136,9 +147,16 @@ static void test_steal(void)
     }
     struct encsan *thief = open_volume(&o);
 
-    while (encsan_error(v) == 0)
-        g_usleep(10000);
+    wait_until_fenced(v);
     g_assert_cmpint(encsan_close(v), ==, -EIO);
+    g_assert_cmpint(encsan_close(thief), ==, 0);
+    o.read_only = true;
+    v = open_volume(&o);
+    o.read_only = false;
+    thief = open_volume(&o);
+    wait_until_fenced(v);
+    g_assert_cmpint(encsan_read(v, in, BLOCK, 0), ==, -EIO);
+    g_assert_cmpint(encsan_close(v), ==, 0); /* nothing was to be written */
     g_assert_cmpint(encsan_close(thief), ==, 0);
     target_stop(&t);
 }
