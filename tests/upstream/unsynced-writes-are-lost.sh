@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The upstream target is killed again and again under a load of fsyncs, and its disk loses its cache each time: what
-# was fsynced is on the disk, what was not is sent again, and in the end everything is there.
+# The upstream target is killed under a load of fsyncs, then its disk reset by another initiator while the sessions
+# stay, and the disk loses its cache each time: what was fsynced is on it, what was not is sent again, and in the end
+# everything is there.
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/../system/counter.sh"
 
@@ -18,16 +19,45 @@ has_begun() {
     [ -s "$1" ]
 }
 
-for i in 1 2 3; do
+requests() { # that the disk has had
+    grep '^syscr' "/proc/$LOSSY_PID/io"
+}
+
+is_idle() {
+    requests >"$T/before"
+    sleep 2
+    requests | cmp -s - "$T/before"
+}
+
+# Nothing of ours is on its way, nor will be before it has the news of the reset.
+hold() {
+    kill -STOP "$TARGET_PID"
+    until_true 60 is_idle || fail "tgtd goes on"
+}
+
+let_go() {
+    python3 "$(dirname "$0")/reset.py" "$UP_IQN" 3260 || fail "no reset"
+    kill -CONT "$TARGET_PID"
+}
+
+for loss in restart reset; do
     await_count 4
-    cp "$T/data" "$M/round-$i" &
+    cp "$T/data" "$M/round-$loss" &
     copy=$!
-    until_true 60 has_begun "$M/round-$i" || fail "a copy does not begin"
-    kill_tgtd
+    until_true 60 has_begun "$M/round-$loss" || fail "a copy does not begin"
+    if [ $loss = restart ]; then
+        kill_tgtd
+    else
+        hold
+    fi
     safe=$(cat "$T/done")
     echo cut >"$LOST/control"
     counted_on "$FAST/durable" "$safe"
-    start_tgtd "$LOST/disk"
+    if [ $loss = restart ]; then
+        start_tgtd "$LOST/disk"
+    else
+        let_go
+    fi
     wait $copy || fail "a copy failed"
 done
 await_count 2
@@ -43,11 +73,12 @@ echo cut >"$LOST/control"
 DISK=$FAST/durable
 check_disk
 kernel_mount
-for i in 1 2 3; do
-    same "$T/loop/round-$i" "$T/data"
+for loss in restart reset; do
+    same "$T/loop/round-$loss" "$T/data"
 done
 same "$T/loop/counter" "$T/done"
 kernel_umount
 no_lossy_disk
-grep -q 'may have lost what was not yet durable' "$T/target.log" || fail "the target noticed no loss"
+target_says 1 'was reset (29h/' || fail "the target noticed no reset"
+target_says 2 'may have lost what was not yet durable' || fail "the target noticed no loss"
 grep -q "the target's disk was restarted" "$T/encsanfs.log" || fail "the initiator heard of no loss"
