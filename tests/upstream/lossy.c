@@ -3,7 +3,8 @@
  * A disk with a cache that a power cut empties: lossy FILE MOUNTPOINT serves
  * MOUNTPOINT/disk, whose bytes reach FILE with an fsync and not before.
  *
- * Writing to MOUNTPOINT/control drops what was written since the last fsync;
+ * Writing to MOUNTPOINT/control drops what was written since the last fsync, or,
+ * with "fail", lets the next fsync do so, and fail;
  * reading it tells how many bytes were dropped so far.
  *
  * One thread: operations come one after the other.
@@ -31,6 +32,7 @@ static struct {
     uint8_t *cached; /* as it is read */
     uint8_t *dirty;  /* a byte a block */
     unsigned long long dropped;
+    bool fails; /* the next fsync */
 } disk;
 
 static void die(const char *what)
@@ -138,7 +140,9 @@ static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
                      struct fuse_file_info *fi)
 {
     if (ino == CONTROL) {
-        disk_drop();
+        disk.fails = size >= 4 && memcmp(data, "fail", 4) == 0;
+        if (!disk.fails)
+            disk_drop();
         fuse_reply_write(req, size);
     } else if ((size_t)offset > disk.size || size > disk.size - (size_t)offset) {
         fuse_reply_err(req, ENOSPC);
@@ -150,8 +154,14 @@ static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 
 static void do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    disk_sync();
-    fuse_reply_err(req, 0);
+    bool fails = disk.fails;
+
+    disk.fails = false;
+    if (fails)
+        disk_drop();
+    else
+        disk_sync();
+    fuse_reply_err(req, fails ? EIO : 0);
 }
 
 static const struct fuse_lowlevel_ops operations = {

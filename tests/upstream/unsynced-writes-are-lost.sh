@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The upstream target is killed under a load of fsyncs, then its disk reset by another initiator while the sessions
-# stay, and the disk loses its cache each time: what was fsynced is on it, what was not is sent again, and in the end
-# everything is there.
+# stay, then it cannot be flushed, and the disk loses its cache each time: what was fsynced is on it, what was not is
+# sent again, and in the end everything is there.
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/../system/counter.sh"
 
@@ -40,24 +40,24 @@ let_go() {
     kill -CONT "$TARGET_PID"
 }
 
-for loss in restart reset; do
+for loss in restart reset flush; do
     await_count 4
     cp "$T/data" "$M/round-$loss" &
     copy=$!
     until_true 60 has_begun "$M/round-$loss" || fail "a copy does not begin"
-    if [ $loss = restart ]; then
-        kill_tgtd
-    else
-        hold
-    fi
+    what=cut
+    case $loss in
+    restart) kill_tgtd ;;
+    reset) hold ;;
+    flush) what=fail ;;
+    esac
     safe=$(cat "$T/done")
-    echo cut >"$LOST/control"
+    echo $what >"$LOST/control"
     counted_on "$FAST/durable" "$safe"
-    if [ $loss = restart ]; then
-        start_tgtd "$LOST/disk"
-    else
-        let_go
-    fi
+    case $loss in
+    restart) start_tgtd "$LOST/disk" ;;
+    reset) let_go ;;
+    esac
     wait $copy || fail "a copy failed"
 done
 await_count 2
@@ -73,12 +73,13 @@ echo cut >"$LOST/control"
 DISK=$FAST/durable
 check_disk
 kernel_mount
-for loss in restart reset; do
+for loss in restart reset flush; do
     same "$T/loop/round-$loss" "$T/data"
 done
 same "$T/loop/counter" "$T/done"
 kernel_umount
 no_lossy_disk
 target_says 1 'was reset (29h/' || fail "the target noticed no reset"
+target_says 1 'a flush failed: Input/output error' || fail "the target noticed no flush that failed"
 target_says 2 'may have lost what was not yet durable' || fail "the target noticed no loss"
 grep -q "the target's disk was restarted" "$T/encsanfs.log" || fail "the initiator heard of no loss"
