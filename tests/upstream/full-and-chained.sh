@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Another encsan-target is the upstream, and its disk is full: a mount waits and says why, a stock initiator gets
 # ENOSPC; both go on when there is room. The upstream is not there when the target starts: it comes later. Then it is
-# killed and started again under a copy.
+# killed and started again under a copy, and both are.
 . "$(dirname "$0")/common.sh"
 
 mkdir "$T/small"
@@ -50,6 +50,17 @@ kill -9 "$UPSTREAM_PID"
 wait "$UPSTREAM_PID" 2>/dev/null || :
 run_upstream
 wait $copy || fail "the copy failed"
+
+say "power is cut at both, and the upstream comes back later"
+cp "$T/data" "$M/later" &
+copy=$!
+kill -9 "$UPSTREAM_PID" "$TARGET_PID"
+wait "$UPSTREAM_PID" "$TARGET_PID" 2>/dev/null || :
+run_target --allow "$PUBLIC" --lun "$UPSTREAM"
+begun=$(grep -c "session begins" "$T/target.log")
+until_true 60 target_says $((begun + 2)) "session begins" || fail "encsanfs does not try again"
+run_upstream
+wait $copy || fail "the copy failed"
 umnt
 wait "$FS_PID" || fail "encsanfs failed"
 stop_target
@@ -59,5 +70,6 @@ DISK=$T/small/disk
 check_disk
 kernel_mount
 same "$T/loop/file" "$T/data"
+same "$T/loop/later" "$T/data"
 kernel_umount
 umount "$T/small"
