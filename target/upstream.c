@@ -58,7 +58,7 @@ TAILQ_HEAD(call_list, call);
 
 struct upstream {
     char *name, *url; /* without the user */
-    char *user; /* of CHAP; NULL: none */
+    char *user;       /* of CHAP; NULL: none */
     char *initiator;
     unsigned isid;
     struct upstream_events events;
@@ -81,8 +81,8 @@ struct upstream {
     unsigned free_count;
     struct call_list in_flight;
     uint64_t next_conflict_us;
-    unsigned attempts, opens; /* to open it, and how many succeeded */
-    uint64_t again_us;        /* until the next one */
+    unsigned attempts, opens;    /* to open it, and how many succeeded */
+    uint64_t again_us;           /* until the next one */
     char why[BACKEND_WHY_BYTES]; /* what was wrong last; "": nothing yet */
 };
 
@@ -485,6 +485,7 @@ static void come(struct upstream *u)
     good = open_all(u, message, sizeof message) == 0;
     pthread_mutex_lock(&u->lock);
     u->attempts++;
+    pthread_cond_broadcast(&u->changed);
     if (good && u->state == OPENING) {
         u->state = THERE;
         u->again_us = AGAIN_US;
@@ -498,7 +499,6 @@ static void come(struct upstream *u)
             cond_wait_until(&u->changed, &u->lock, now_us() + u->again_us);
         u->again_us = u->again_us * 2 < AGAIN_MOST_US ? u->again_us * 2 : AGAIN_MOST_US;
     }
-    pthread_cond_broadcast(&u->changed);
     pthread_mutex_unlock(&u->lock);
 }
 
@@ -565,7 +565,8 @@ static int take_settings(struct upstream *u, const struct upstream_settings *set
     u->initiator = strdup(settings->initiator);
     u->isid = settings->isid;
     u->slots = slots_new(CALLS_MAX);
-    if (!u->name || !u->initiator || !u->slots || !u->password_file != !settings->password_file || take_url(u, settings, message, size) != 0)
+    if (!u->name || !u->initiator || !u->slots || !u->password_file != !settings->password_file ||
+        take_url(u, settings, message, size) != 0)
         return -1;
     for (unsigned i = 0; i < CALLS_MAX; i++)
         u->free[u->free_count++] = slots_get(u->slots, i);
