@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import bench
+import machine
 from target import keygen
 
 IQN = "iqn.2026-11.org.encsan:stock"
@@ -53,56 +54,18 @@ end fine
 """
 
 
-def run(*argv, **more):
-    return subprocess.run([*map(str, argv)], check=True, stdout=subprocess.PIPE, text=True, **more).stdout
-
-
-def kernel_package():
-    """The one that linux-image-amd64 stands for."""
-    return re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-amd64"))[1]
-
-
-def unpack(work):
-    """Kernel and tools, in work/all. Returns the kernel's release."""
-    kernel = kernel_package()
-    debs = work / "debs"
-    debs.mkdir()
-    run("apt-get", "download", "-q", kernel, *PACKAGES, cwd=debs, stderr=subprocess.DEVNULL)
-    for deb in debs.iterdir():
-        run("dpkg-deb", "-x", deb, work / "all")
-    shutil.rmtree(debs)
-    return kernel.removeprefix("linux-image-")
-
-
-def copy_modules(work, root, release):
-    """Those that are needed, and what they need."""
-    run("depmod", "-b", work / "all", release)
-    for module in MODULES:
-        for line in run("modprobe", "-d", work / "all", "-S", release, "--show-depends", module).splitlines():
-            if line.startswith("insmod "):
-                source = Path(line.split()[1])
-                to = root / source.relative_to(work / "all")
-                to.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source, to)
-    for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
-        shutil.copy(work / "all/lib/modules" / release / name, root / "lib/modules" / release / name)
-    run("depmod", "-b", root, release)
-
-
 def make_root(work, port):
-    release = unpack(work)
+    release = machine.unpack(work, *PACKAGES)
     root = work / "root"
     shutil.copytree(work / "all", root, symlinks=True,
                     ignore=lambda folder, names: [n for n in names if n in ("boot", "modules", "share", "systemd")])
     for folder in ("proc", "sys", "dev", "mnt", "tmp", "run", "etc/iscsi"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    copy_modules(work, root, release)
+    machine.copy_modules(work, root, release, *MODULES)
     init = root / "init"
     init.write_text(INIT.format(modules=" ".join(MODULES), iqn=IQN, port=port, mib=FILE_MIB))
     init.chmod(init.stat().st_mode | stat.S_IXUSR)
-    names = "\n".join(str(p.relative_to(root)) for p in sorted(root.rglob("*")))
-    with open(work / "initramfs", "wb") as out:
-        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=names.encode(), stdout=out, cwd=root, check=True)
+    machine.pack(root, work / "initramfs")
     return work / f"all/boot/vmlinuz-{release}"
 
 
@@ -116,25 +79,17 @@ def start_target(work):
     return process, int(re.match(r"iscsi://127.0.0.1:(\d+)/", line)[1])
 
 
-def emulate(work, kernel):
-    """What the machine says on its console."""
-    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512", "-nographic", "-no-reboot",
-               "-kernel", kernel, "-initrd", work / "initramfs", "-append", "console=ttyS0 quiet panic=-1",
-               "-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]
-    return subprocess.run([*map(str, command)], check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=PATIENCE_S).stdout.decode(errors="replace")
-
-
 def main():
     argparse.ArgumentParser(prog="./run bench open-iscsi", description=__doc__).parse_args()
-    bench.install("qemu-system-x86", "cpio", "kmod", "e2fsprogs")
+    bench.install(*machine.PACKAGES, "e2fsprogs")
     work = Path(tempfile.mkdtemp(prefix="encsan-stock-"))
     target = None
     try:
         target, port = start_target(work)
         kernel = make_root(work, port)
         start = time.monotonic()
-        said = emulate(work, kernel)
+        said = machine.emulate(kernel, work / "initramfs", 512, PATIENCE_S,
+                               "-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile=")
         print(said[-4000:].strip())
         target.terminate()
         ended = target.wait()
