@@ -27,6 +27,7 @@
 #include <fuse_lowlevel.h>
 #include <glib.h>
 
+#include "buffers.h"
 #include "config.h"
 #include "control.h"
 #include "daemon.h"
@@ -45,6 +46,8 @@
 #define COMMIT_S 5 /* as ext4 */
 #define CACHE_BYTES (64u << 20)
 #define METADATA_SHARE 4
+#define ANSWERS_SHARE 16
+#define ANSWERS_BYTES_MAX (16u << 20)
 
 #define EMBEDDED_TIMEOUT_S 5 /* a target of our own that has died does not come back */
 
@@ -166,6 +169,14 @@ static size_t metadata_bytes(const struct options *options)
     return options->disk_view ? 0 : cache_bytes(options) / METADATA_SHARE;
 }
 
+/* The part that is for answers to reads. */
+static size_t answer_bytes(const struct options *options)
+{
+    size_t share = cache_bytes(options) / ANSWERS_SHARE;
+
+    return options->disk_view ? 0 : MIN(share, ANSWERS_BYTES_MAX);
+}
+
 static int open_volume(struct mount *mount)
 {
     const struct options *options = &mount->options;
@@ -182,7 +193,7 @@ static int open_volume(struct mount *mount)
         .sessions = options->sessions,
         .workers = options->workers,
         .segment_bytes = options->segment_bytes,
-        .cache_bytes = cache_bytes(options) - metadata_bytes(options),
+        .cache_bytes = cache_bytes(options) - metadata_bytes(options) - answer_bytes(options),
         .log = log_volume,
     };
 
@@ -250,7 +261,8 @@ static int open_view(struct mount *mount)
                                .sync = options->sync,
                                .dirsync = options->dirsync || options->sync,
                                .commit_s = options->commit_s ? options->commit_s : COMMIT_S,
-                               .cache_bytes = metadata_bytes(options)};
+                               .cache_bytes = metadata_bytes(options),
+                               .answer_bytes = answer_bytes(options)};
     char message[ENCSAN_MESSAGE_BYTES];
 
     if (options_finish_fuse(options, mount->name))
@@ -416,11 +428,11 @@ int main(int argc, char *argv[])
      * write. Not everybody may: then it is as with any FUSE file system. */
     prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 
-    /* Buffers of reads come and go: their memory stays ours, since giving it
-     * back and touching it anew costs more than the data's own way. Those of
-     * libfuse's threads (1 MiB and a page) go with their threads. */
-    mallopt(M_MMAP_THRESHOLD, (1 << 20) + 2048);
-    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    /* Memory for a segment stays ours, since giving it back and touching it anew
+     * costs more than the data's own way. Buffers of libfuse's threads (a request
+     * and a page) go with their threads. */
+    mallopt(M_MMAP_THRESHOLD, BUFFER_BYTES + 2048);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
     mallopt(M_ARENA_MAX, 2);
 
     if (set_up(&mount)) {

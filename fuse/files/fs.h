@@ -41,6 +41,7 @@ struct fs {
     GThreadPool *forgets; /* ops.c */
     struct interrupts *interrupts; /* ops.c's, too */
     struct scout *scout;           /* the same */
+    struct buffers *answers;       /* of reads: the same */
     pthread_mutex_t counts_lock; /* protects these, and is held for an instant only */
     unsigned requests;           /* that are being worked on */
     pthread_cond_t no_requests;
@@ -102,6 +103,7 @@ struct fs_options {
     bool idmap_user;    /* who mounts is the owner of the root directory: idmap.h */
     unsigned commit_s;  /* between commits by itself */
     size_t cache_bytes; /* for metadata; more only where a transaction needs it */
+    size_t answer_bytes; /* for answers to reads */
 };
 struct fs_head { /* the volume's first two blocks */
     uint8_t boot[SUPERBLOCK_OFFSET];

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <fuse_lowlevel.h>
 
+#include "../buffers.h"
 #include "journal.h"
 #include "ops.h"
 #include "scout.h"
@@ -30,9 +31,6 @@
 #define FOREVER_S 1e9
 #define ORPHAN_US 10000
 #define ORPHAN_TRIES 50
-#define MAX_WRITE_BYTES                                                                            \
-    (256u << 10) /* as fast as 1 MiB, and each writer's thread keeps so much                       \
-                  */
 #define MAX_BACKGROUND 64
 
 /* Also by the volume's threads, which must not wait: not under fs->lock. */
@@ -664,7 +662,8 @@ static void read_done(void *opaque, int error, size_t got)
     else if (may)
         fuse_reply_buf(r->req, r->buf, got);
     count_request(r->fs, -1);
-    free(r->buf);
+    if (r->buf)
+        buffers_give(r->fs->answers, r->buf);
     g_free(r);
 }
 
@@ -689,7 +688,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
         scout_read(fs->scout, inode);
     pthread_mutex_unlock(&fs->lock);
     if (!error)
-        error = -posix_memalign(&r->buf, ENCSAN_BLOCK_BYTES, MAX(size, 1));
+        r->buf = buffers_take(fs->answers, size);
+    if (!error && !r->buf)
+        error = -ENOMEM;
     if (error)
         read_done(r, error, 0);
     else
@@ -807,7 +808,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     if (conn->capable & FUSE_CAP_POSIX_ACL && conn->capable & FUSE_CAP_DONT_MASK)
         conn->want |=
             FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK; /* a default ACL goes before the umask */
-    conn->max_write = MAX_WRITE_BYTES;
+    conn->max_write = BUFFER_BYTES; /* each writer's thread keeps so much */
     conn->max_background = MAX_BACKGROUND;
     fs->forgets = g_thread_pool_new(run_forgets, fs, 1, FALSE, NULL);
     fs->interrupts = interrupts_new();

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../buffers.h"
 #include "held.h"
 #include "journal.h"
 #include "log.h"
@@ -129,6 +130,7 @@ static void fs_free(struct fs *fs)
     if (fs->ext2)
         ext2fs_free(fs->ext2);
     bufcache_free(fs->cache);
+    buffers_free(fs->answers);
     g_hash_table_destroy(fs->inodes);
     pthread_cond_destroy(&fs->no_requests);
     pthread_cond_destroy(&fs->forgotten);
@@ -156,6 +158,7 @@ static struct fs *fs_new(struct encsan *volume, const struct fs_options *options
     g_queue_init(&fs->held);
     g_queue_init(&fs->unordered);
     fs->cache = bufcache_new(volume, options->cache_bytes);
+    fs->answers = buffers_new(options->answer_bytes);
     return fs;
 }
 
@@ -185,7 +188,7 @@ struct fs *fs_open(struct encsan *volume, struct fs_head *head, const struct fs_
     errcode_t err;
 
     want_what_opening_reads(fs, head);
-    err = open_ext2(fs);
+    err = fs->answers ? open_ext2(fs) : ENOMEM;
     if (!err && options->idmap_user)
         err = map_user(fs);
     if (err)
