@@ -44,6 +44,7 @@
 #define JOINED 256u             /* blocks in one read, at most: 1 MiB */
 #define GAP 4u                  /* read through, where blocks that are wanted lie near to each other */
 #define TRIES_MAX 64u           /* then under the lock: others may throw out what was brought */
+#define KEPT_SHARE 4            /* of the limit, whatever is lent */
 #define BRING_SHARE 4           /* of the limit: on its way at once, at most */
 
 struct buffer {
@@ -61,6 +62,7 @@ struct bufcache {
     struct encsan *volume;
     uint64_t blocks; /* of the volume */
     size_t limit;    /* buffers; clean ones beyond it are dropped */
+    size_t lent;     /* of them, to inodes: bufcache_lend */
     GHashTable *buffers;
     GQueue clean; /* the least recently used first */
     GQueue running, logged;
@@ -98,7 +100,7 @@ static void buffer_drop(struct bufcache *cache, struct buffer *buffer)
 
 static void trim(struct bufcache *cache)
 {
-    while (g_hash_table_size(cache->buffers) > cache->limit && cache->clean.head)
+    while (g_hash_table_size(cache->buffers) > cache->limit - cache->lent && cache->clean.head)
         buffer_drop(cache, cache->clean.head->data);
 }
 
@@ -433,6 +435,11 @@ io_manager bufcache_io_manager(struct bufcache *cache)
 bool bufcache_has(const struct bufcache *cache, blk64_t block)
 {
     return is_here((void *)cache, block);
+}
+
+void bufcache_lend(struct bufcache *cache, size_t bytes)
+{
+    cache->lent = MIN(bytes / BLOCK, cache->limit - cache->limit / KEPT_SHARE);
 }
 
 size_t bufcache_limit(const struct bufcache *cache)

@@ -4,8 +4,8 @@
 
 void data_lock_init(struct data_lock *lock)
 {
-    pthread_mutex_init(&lock->mutex, NULL);
-    pthread_cond_init(&lock->changed, NULL);
+    g_mutex_init(&lock->mutex);
+    g_cond_init(&lock->changed);
     lock->readers = 0;
     lock->readers_waiting = 0;
     lock->writers_waiting = 0;
@@ -15,57 +15,57 @@ void data_lock_init(struct data_lock *lock)
 
 void data_lock_destroy(struct data_lock *lock)
 {
-    pthread_cond_destroy(&lock->changed);
-    pthread_mutex_destroy(&lock->mutex);
+    g_cond_clear(&lock->changed);
+    g_mutex_clear(&lock->mutex);
 }
 
 void data_lock_shared(struct data_lock *lock)
 {
-    pthread_mutex_lock(&lock->mutex);
+    g_mutex_lock(&lock->mutex);
     lock->readers_waiting++;
     while (lock->writer || (lock->writers_waiting && !lock->readers_next))
-        pthread_cond_wait(&lock->changed, &lock->mutex);
+        g_cond_wait(&lock->changed, &lock->mutex);
     lock->readers_waiting--;
     if (lock->readers_next)
         lock->readers_next--;
     lock->readers++;
-    pthread_mutex_unlock(&lock->mutex);
+    g_mutex_unlock(&lock->mutex);
 }
 
 void data_unlock_shared(struct data_lock *lock)
 {
-    pthread_mutex_lock(&lock->mutex);
+    g_mutex_lock(&lock->mutex);
     if (--lock->readers == 0)
-        pthread_cond_broadcast(&lock->changed);
-    pthread_mutex_unlock(&lock->mutex);
+        g_cond_broadcast(&lock->changed);
+    g_mutex_unlock(&lock->mutex);
 }
 
 void data_lock_exclusive(struct data_lock *lock)
 {
-    pthread_mutex_lock(&lock->mutex);
+    g_mutex_lock(&lock->mutex);
     lock->writers_waiting++;
     while (lock->writer || lock->readers || lock->readers_next)
-        pthread_cond_wait(&lock->changed, &lock->mutex);
+        g_cond_wait(&lock->changed, &lock->mutex);
     lock->writers_waiting--;
     lock->writer = true;
-    pthread_mutex_unlock(&lock->mutex);
+    g_mutex_unlock(&lock->mutex);
 }
 
 void data_unlock_exclusive(struct data_lock *lock)
 {
-    pthread_mutex_lock(&lock->mutex);
+    g_mutex_lock(&lock->mutex);
     lock->writer = false;
     lock->readers_next = lock->readers_waiting;
-    pthread_cond_broadcast(&lock->changed);
-    pthread_mutex_unlock(&lock->mutex);
+    g_cond_broadcast(&lock->changed);
+    g_mutex_unlock(&lock->mutex);
 }
 
 void data_lock_downgrade(struct data_lock *lock)
 {
-    pthread_mutex_lock(&lock->mutex);
+    g_mutex_lock(&lock->mutex);
     lock->writer = false;
     lock->readers = 1;
     lock->readers_next = lock->readers_waiting;
-    pthread_cond_broadcast(&lock->changed);
-    pthread_mutex_unlock(&lock->mutex);
+    g_cond_broadcast(&lock->changed);
+    g_mutex_unlock(&lock->mutex);
 }

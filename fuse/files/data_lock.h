@@ -8,12 +8,12 @@
 #ifndef ENCSAN_DATA_LOCK_H
 #define ENCSAN_DATA_LOCK_H
 
-#include <pthread.h>
 #include <stdbool.h>
+#include <glib.h>
 
 struct data_lock {
-    pthread_mutex_t mutex; /* protects the rest; held for an instant only */
-    pthread_cond_t changed;
+    GMutex mutex; /* protects the rest; held for an instant only. glib's are small: every inode has one */
+    GCond changed;
     unsigned readers; /* that hold the lock */
     unsigned readers_waiting, writers_waiting;
     unsigned readers_next; /* that may enter before the next writer */

@@ -210,6 +210,8 @@ void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count);
 /* The same for the journal, when that is durable. */
 void bufcache_drop_freed(struct bufcache *cache, blk64_t block, blk64_t count);
 size_t bufcache_limit(const struct bufcache *cache); /* buffers that should be enough */
+/* Of the memory up to the limit, so much is used by others: most of it at most. */
+void bufcache_lend(struct bufcache *cache, size_t bytes);
 size_t bufcache_running(const struct bufcache *cache); /* buffers that the running transaction changed */
 size_t bufcache_logged(const struct bufcache *cache);  /* that are not at home, and not running */
 /* Those of the running transaction, which becomes `tid`: struct buffer, by block. They stay

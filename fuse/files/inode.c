@@ -238,6 +238,12 @@ struct inode *inode_find(struct fs *fs, ext2_ino_t ino)
     return g_hash_table_lookup(fs->inodes, GUINT_TO_POINTER(ino));
 }
 
+/* As many as the kernel knows: they leave less to the cache. */
+static void lend_memory(struct fs *fs)
+{
+    bufcache_lend(fs->cache, g_hash_table_size(fs->inodes) * sizeof(struct inode));
+}
+
 static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
 {
     struct inode *inode = g_new0(struct inode, 1);
@@ -248,6 +254,7 @@ static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
     g_hash_table_insert(fs->inodes, GUINT_TO_POINTER(ino), inode);
     inode->known_link.data = inode;
     g_queue_push_tail_link(&fs->known, &inode->known_link);
+    lend_memory(fs);
     return inode;
 }
 
@@ -258,6 +265,7 @@ static void table_remove(struct fs *fs, struct inode *inode)
     window_drop(fs, inode);
     g_hash_table_remove(fs->inodes, GUINT_TO_POINTER(inode->ino));
     g_queue_unlink(&fs->known, &inode->known_link);
+    lend_memory(fs);
     data_lock_destroy(&inode->data_lock);
     g_free(inode);
 }
