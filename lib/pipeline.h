@@ -46,6 +46,7 @@
 #include "workers.h"
 
 #define AHEAD_SEGMENTS_MAX 256 /* in memory, asked for or not yet fetched */
+#define AHEAD_WAITS 256 /* reads that wait for what is on its way */
 #define STREAMS 8
 #define WANTED_MAX 1024 /* ranges to be read ahead, which are more than may be asked for now */
 #define SYNC_SLOTS 4
@@ -118,7 +119,7 @@ enum request_kind {
 };
 
 struct request { /* one call of encsan.h */
-    TAILQ_ENTRY(request) queue; /* parked, parked_urgent, reads_queued, flushes, leaving, finished */
+    TAILQ_ENTRY(request) queue; /* parked, parked_urgent, reads_queued, flushes, leaving, finished, free */
     enum request_kind kind;
     unsigned flags;
     uint64_t lba, blocks;
@@ -264,6 +265,8 @@ struct encsan {
     uint64_t read_number;
 
     struct ahead *aheads;
+    struct ahead_wait *waits; /* AHEAD_WAITS */
+    struct ahead_wait_list waits_free;
     unsigned ahead_count; /* 0: nothing is read ahead */
     uint64_t ahead_pages, ahead_pages_max;
     struct pace read_pace; /* its depth is the window */
@@ -280,6 +283,7 @@ struct encsan {
     struct request_list reads_queued;
     struct request_list flushes;
     struct request_list finished; /* their `done` is called when the lock is let go */
+    struct request_list requests_free; /* as many as there once were at a time */
     struct encsan_stats stats;
 };
 
@@ -290,6 +294,8 @@ void volume_log(struct encsan *v, const char *format, ...) __attribute__((format
 /* The target cannot write: reads go on, everything else ends with -EIO. */
 void volume_fail_writes(struct encsan *v);
 void volume_finish(struct encsan *v, struct request *r, int error);
+/* One with undefined contents, until it is finished; NULL: out of memory. Lock held. */
+struct request *request_take(struct encsan *v);
 
 /* ---- fail.c ---- (lock held) */
 /* The volume fails for ever: every request that waits ends with `error`. */

@@ -62,14 +62,18 @@ int readahead_init(struct encsan *v, unsigned window)
     RB_INIT(&v->ahead);
     TAILQ_INIT(&v->ahead_free);
     TAILQ_INIT(&v->ahead_ready);
+    TAILQ_INIT(&v->waits_free);
     if (window == ENCSAN_NO_READAHEAD || most == 0)
         return 0;
     v->ahead_count = most < AHEAD_SEGMENTS_MAX ? (unsigned)most : AHEAD_SEGMENTS_MAX;
     v->ahead_pages_max = v->ahead_count * v->segment_blocks;
     pace_init(&v->read_pace, window, START_SEGMENTS * v->sessions, most_window(v));
     v->aheads = calloc(v->ahead_count, sizeof *v->aheads);
-    if (!v->aheads)
+    v->waits = calloc(AHEAD_WAITS, sizeof *v->waits);
+    if (!v->aheads || !v->waits)
         return -1;
+    for (unsigned i = 0; i < AHEAD_WAITS; i++)
+        TAILQ_INSERT_TAIL(&v->waits_free, &v->waits[i], queue);
     for (unsigned i = 0; i < v->ahead_count; i++) {
         TAILQ_INIT(&v->aheads[i].waiters);
         TAILQ_INSERT_TAIL(&v->ahead_free, &v->aheads[i], queue);
@@ -80,6 +84,7 @@ int readahead_init(struct encsan *v, unsigned window)
 void readahead_free(struct encsan *v)
 {
     free(v->aheads);
+    free(v->waits);
 }
 
 /* The first that has a block in [lba, lba + blocks). */
@@ -145,12 +150,19 @@ enum readahead_found readahead_find(struct encsan *v, struct request *r, uint64_
         copy_out(v, a, lba, *blocks, out);
         return READAHEAD_COPIED;
     }
-    w = malloc(sizeof *w);
+    w = TAILQ_FIRST(&v->waits_free);
     if (!w)
         return READAHEAD_NOTHING; /* it is read twice then */
+    TAILQ_REMOVE(&v->waits_free, w, queue);
     *w = (struct ahead_wait){.volume = v, .request = r, .lba = lba, .blocks = *blocks, .out = out};
     TAILQ_INSERT_TAIL(&a->waiters, w, queue);
     return READAHEAD_WAITS;
+}
+
+static void end_wait(struct encsan *v, struct ahead_wait *w, int error)
+{
+    read_part_ended(v, w->request, error);
+    TAILQ_INSERT_HEAD(&v->waits_free, w, queue);
 }
 
 static void read_alone_done(void *opaque, int error)
@@ -159,19 +171,17 @@ static void read_alone_done(void *opaque, int error)
     struct encsan *v = w->volume;
 
     volume_lock(v);
-    read_part_ended(v, w->request, error);
+    end_wait(v, w, error);
     volume_unlock(v);
-    free(w);
 }
 
 /* What was read ahead for it has failed, perhaps for the sake of another block. */
 static void read_alone(struct encsan *v, struct ahead_wait *w, int error)
 {
-    struct request *r = v->error ? NULL : calloc(1, sizeof *r);
+    struct request *r = v->error ? NULL : request_take(v);
 
     if (!r) {
-        read_part_ended(v, w->request, error);
-        free(w);
+        end_wait(v, w, error);
         return;
     }
     *r = (struct request){.kind = REQUEST_READ,
@@ -190,8 +200,7 @@ static void end_waiters(struct encsan *v, struct ahead *a)
     while ((w = TAILQ_FIRST(&a->waiters))) {
         TAILQ_REMOVE(&a->waiters, w, queue);
         copy_out(v, a, w->lba, w->blocks, w->out);
-        read_part_ended(v, w->request, 0);
-        free(w);
+        end_wait(v, w, 0);
     }
 }
 

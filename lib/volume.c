@@ -20,6 +20,7 @@
 
 #define SEGMENT_BLOCKS_DEFAULT 32
 #define CACHE_BYTES_DEFAULT (64u << 20)
+#define ENDINGS 32 /* that are told at a time */
 #define CACHE_BYTES_MIN (4u << 20)
 #define RANGE_SEGMENTS 1024  /* zeroes and unmaps have segments without pages */
 #define TICK_US 100000
@@ -43,18 +44,51 @@ void volume_lock(struct encsan *v)
     pthread_mutex_lock(&v->lock);
 }
 
-void volume_unlock(struct encsan *v)
+struct ending { /* of a request */
+    encsan_done *done;
+    void *opaque;
+    int error;
+};
+
+/* ENDINGS at most. Their requests are free again. */
+static unsigned take_endings(struct encsan *v, struct ending *endings)
 {
-    struct request_list finished = TAILQ_HEAD_INITIALIZER(finished);
+    unsigned count = 0;
     struct request *r;
 
-    TAILQ_CONCAT(&finished, &v->finished, queue);
-    pthread_mutex_unlock(&v->lock);
-    while ((r = TAILQ_FIRST(&finished))) {
-        TAILQ_REMOVE(&finished, r, queue);
-        r->done(r->opaque, r->error);
-        free(r);
+    while (count < ENDINGS && (r = TAILQ_FIRST(&v->finished))) {
+        TAILQ_REMOVE(&v->finished, r, queue);
+        TAILQ_INSERT_HEAD(&v->requests_free, r, queue);
+        endings[count++] = (struct ending){r->done, r->opaque, r->error};
     }
+    return count;
+}
+
+void volume_unlock(struct encsan *v)
+{
+    struct ending endings[ENDINGS];
+    unsigned count;
+    bool more;
+
+    do {
+        count = take_endings(v, endings);
+        more = !TAILQ_EMPTY(&v->finished);
+        pthread_mutex_unlock(&v->lock);
+        for (unsigned i = 0; i < count; i++)
+            endings[i].done(endings[i].opaque, endings[i].error);
+        if (more) /* else the volume may be closed by now */
+            pthread_mutex_lock(&v->lock);
+    } while (more);
+}
+
+struct request *request_take(struct encsan *v)
+{
+    struct request *r = TAILQ_FIRST(&v->requests_free);
+
+    if (!r)
+        return malloc(sizeof *r);
+    TAILQ_REMOVE(&v->requests_free, r, queue);
+    return r;
 }
 
 void volume_finish(struct encsan *v, struct request *r, int error)
@@ -131,6 +165,7 @@ static void init_lists(struct encsan *v)
     TAILQ_INIT(&v->reads_queued);
     TAILQ_INIT(&v->flushes);
     TAILQ_INIT(&v->finished);
+    TAILQ_INIT(&v->requests_free);
 }
 
 static struct encsan *volume_new(void)
@@ -148,6 +183,16 @@ static struct encsan *volume_new(void)
     return v;
 }
 
+static void free_requests(struct encsan *v)
+{
+    struct request *r;
+
+    while ((r = TAILQ_FIRST(&v->requests_free))) {
+        TAILQ_REMOVE(&v->requests_free, r, queue);
+        free(r);
+    }
+}
+
 static void volume_free(struct encsan *v)
 {
     nexus_close_all(v, true); /* of one that could not be opened: there is nothing that it lost */
@@ -159,6 +204,7 @@ static void volume_free(struct encsan *v)
         munmap(v->pages, (size_t)v->page_count * ENCSAN_BLOCK_BYTES);
     portals_free(v->portals);
     readahead_free(v);
+    free_requests(v);
     free(v->free_pages);
     free(v->segments);
     free(v->reads);
@@ -408,17 +454,19 @@ static void enqueue(struct encsan *v, struct request *r)
 
 static void submit(struct encsan *v, struct request template, uint64_t count, uint64_t offset)
 {
-    struct request *r = malloc(sizeof *r);
+    struct request *r;
     int error;
 
+    volume_lock(v);
+    r = request_take(v);
     if (!r) {
+        volume_unlock(v);
         template.done(template.opaque, -ENOMEM);
         return;
     }
     *r = template;
     r->lba = offset / ENCSAN_BLOCK_BYTES;
     r->blocks = count / ENCSAN_BLOCK_BYTES;
-    volume_lock(v);
     error = check_request(v, r, count, offset);
     if (error) {
         volume_finish(v, r, error);
