@@ -7,6 +7,7 @@
 #define ROUND_MIN_US 2000
 #define ROUND_MIN_SEGMENTS 4
 #define HEADROOM 1.25
+#define STARTUP_GAIN 4.0  /* TCP's window doubles in a round trip, and what is measured is as old */
 #define GROWTH 1.25       /* less is none */
 #define FLAT_ROUNDS 3
 #define SLACK_S 0.004     /* for the time that threads need to take turns */
@@ -64,7 +65,7 @@ static void choose_depth(struct pace *p, const struct model *line)
     p->best = model_best_depth(&m);
     depth = p->best * (is_queueing(p) ? 1 : HEADROOM) + 1 + p->rate * SLACK_S / m.segment_bytes;
     if (!p->filled)
-        depth = fmax(depth, p->full ? 2.0 * p->depth : p->depth);
+        depth = p->full ? STARTUP_GAIN * p->best : fmax(depth, p->depth);
     if (!p->fixed)
         p->depth = (unsigned)fmax(DEPTH_MIN, fmin(depth, p->most));
 }

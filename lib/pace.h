@@ -6,12 +6,14 @@
  *
  * It goes by rounds, each about as long as one answer takes. A round gives a
  * delivery rate; the highest of the last rounds is the line's. At first the
- * depth doubles with each round, as TCP's window does, until three rounds have
- * not been much faster. From then on it is n* for the line's rate and a quarter
- * more, so that a line that can do better is noticed. What tells that the depth
- * is too much is delay, not throughput: when even the fastest answer of a round
- * took much longer than the fastest ever, the segments only stand in a queue,
- * and the depth is n* alone until that has gone. (BBR paces bytes in this way.)
+ * depth is several times n* for it, since TCP's window doubles meanwhile, until
+ * three rounds have not been much faster. (To double the depth itself fills a slow
+ * line with seconds of data before its rate is known.) From then on it is n* for
+ * the line's rate and a quarter more, so that a line that can do better is
+ * noticed. What tells that the depth is too much is delay, not throughput: when
+ * even the fastest answer of a round took much longer than the fastest ever, the
+ * segments only stand in a queue, and the depth is n* alone until that has gone.
+ * (BBR paces bytes in this way.)
  */
 #ifndef ENCSAN_PACE_H
 #define ENCSAN_PACE_H

@@ -151,12 +151,13 @@ static void answered(struct encsan *v, struct segment *s, const struct slot *slo
 }
 
 /* On a slow line a whole segment takes long: an fsync, or a small read, would
- * stand behind several of them. */
+ * stand behind several of them. So a burst begins with small ones, too: what has
+ * left before the rate is known still has to go through. */
 static void choose_write_blocks(struct encsan *v)
 {
     double blocks = v->write_pace.rate * WRITE_LASTS_S / ENCSAN_BLOCK_BYTES;
 
-    if (v->write_pace.fixed || !v->write_pace.filled)
+    if (v->write_pace.fixed || v->write_pace.rate == 0)
         return;
     v->write_blocks = v->segment_blocks;
     if (blocks < (double)v->segment_blocks && v->segment_blocks > WRITE_BLOCKS_MIN)

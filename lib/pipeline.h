@@ -60,6 +60,7 @@
 #define START_SEGMENTS 4 /* a session: about what TCP sends in its second round trip */
 #define ATTEMPTS_MAX 3
 #define WRITE_BLOCKS_MIN 4     /* of a segment on a slow line */
+#define WRITE_BLOCKS_START 8   /* until the line's speed is known */
 #define WRITE_LASTS_S 0.006 /* there: what is urgent waits for whole segments */
 #define SPREAD_BLOCKS 1        /* of an urgent segment, over the sessions of a long line */
 #define SPREAD_BLOCKS_MAX 16   /* it has no more */

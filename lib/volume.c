@@ -277,6 +277,8 @@ static int make_memory(struct encsan *v, char *message)
         v->free_pages[i] = v->page_count - 1 - i;
     v->free_page_count = v->page_count;
     pace_init(&v->write_pace, v->options.depth, START_SEGMENTS * v->sessions, most_in_flight(v));
+    if (!v->write_pace.fixed && v->write_blocks > WRITE_BLOCKS_START)
+        v->write_blocks = WRITE_BLOCKS_START;
     return readahead_init(v, v->options.readahead) == 0 ? 0 : refuse(message, "out of memory: a smaller cache= may help");
 }
 
