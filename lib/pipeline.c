@@ -4,8 +4,13 @@
  *
  * At most `depth` segments are SEALING or IN_FLIGHT: each has a slot, and a
  * nexus, under whose keys it is sealed and over whose session it leaves. A
- * segment whose session is lost is sealed again for another. Workers seal without the lock; what they read (pages, range, ordinal)
- * does not change from SEALING on.
+ * segment whose session is lost is sealed again for another. Workers seal without
+ * the lock; what they read (pages, range, ordinal) does not change from SEALING on.
+ *
+ * A byte that is written is copied into a page when it is staged, sealed from there
+ * into the slot, and sent from that by libiscsi. One that is read is received in a
+ * slot and opened from there into the reader's buffer, or, read ahead, into a page
+ * from which it is copied to the reader.
  */
 #include "pipeline.h"
 
