@@ -44,7 +44,7 @@
 #include "view.h"
 
 #define COMMIT_S 5 /* as ext4 */
-#define CACHE_BYTES (64u << 20)
+#define CACHE_BYTES (128u << 20)
 #define METADATA_SHARE 4
 #define ANSWERS_SHARE 16
 #define ANSWERS_BYTES_MAX (16u << 20)
@@ -278,6 +278,8 @@ static int open_view(struct mount *mount)
         if (!mount->fs)
             return complain_of_volume(mount, message);
         mount->view = view_mount(&files_ops, mount->fs, &options->fuse, options->mountpoint);
+        if (mount->view)
+            mount->fs->fuse_fd = view_fd(mount->view);
     }
     return mount->view ? 0 : -1;
 }

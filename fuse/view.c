@@ -49,6 +49,11 @@ struct view *view_mount(const struct fuse_lowlevel_ops *ops, void *userdata, str
     return view;
 }
 
+int view_fd(struct view *view)
+{
+    return fuse_session_fd(view->session);
+}
+
 int view_loop(struct view *view)
 {
     struct sigaction action = {.sa_handler = wake};

@@ -14,6 +14,9 @@ struct view;
 struct view *view_mount(const struct fuse_lowlevel_ops *ops, void *userdata, struct fuse_args *args,
                         const char *mountpoint);
 
+/* What the kernel's requests are read from, and answers and notifications are written to. */
+int view_fd(struct view *view);
+
 /* Serves until it is unmounted (0), view_stop is called (0), or the kernel's
  * device fails (-errno). */
 int view_loop(struct view *view);

@@ -437,9 +437,14 @@ bool bufcache_has(const struct bufcache *cache, blk64_t block)
     return is_here((void *)cache, block);
 }
 
+size_t bufcache_most_lent(const struct bufcache *cache)
+{
+    return (cache->limit - cache->limit / KEPT_SHARE) * BLOCK;
+}
+
 void bufcache_lend(struct bufcache *cache, size_t bytes)
 {
-    cache->lent = MIN(bytes / BLOCK, cache->limit - cache->limit / KEPT_SHARE);
+    cache->lent = MIN(bytes, bufcache_most_lent(cache)) / BLOCK;
 }
 
 size_t bufcache_limit(const struct bufcache *cache)

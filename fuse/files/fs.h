@@ -32,6 +32,7 @@ struct buffer;
 struct held;
 struct held_thread;
 struct journal;
+struct pruner;
 
 struct fs {
     struct encsan *volume;
@@ -42,13 +43,16 @@ struct fs {
     struct interrupts *interrupts; /* ops.c's, too */
     struct scout *scout;           /* the same */
     struct buffers *answers;       /* of reads: the same */
+    struct pruner *pruner;         /* the same; NULL: nobody is asked to forget */
+    int fuse_fd;                   /* to the kernel; set before the first request */
     pthread_mutex_t counts_lock; /* protects these, and is held for an instant only */
     unsigned requests;           /* that are being worked on */
     pthread_cond_t no_requests;
     unsigned forgets_queued;
     pthread_cond_t forgotten;
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
-    GQueue known;           /* the same, as they came */
+    GQueue known;           /* the same, as they came; pruner.c asks for the oldest to be forgotten */
+    size_t inodes_limit;    /* that there should be, at most */
     bool read_only, no_atime, no_discard, sync, dirsync;
     struct idmap idmap;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */
@@ -93,6 +97,7 @@ struct inode {
     unsigned small_reads; /* of files in it, from the beginning */
     uint64_t data_bytes;  /* that were brought */
 };
+#define INODE_BYTES (sizeof(struct inode) + 48) /* with the heap's and the table's part, or thereabouts */
 
 /* ---- super.c ---- */
 struct fs_options {
@@ -102,7 +107,7 @@ struct fs_options {
     bool sync;          /* and what changes sizes and attributes; after a write the kernel sends FSYNC */
     bool idmap_user;    /* who mounts is the owner of the root directory: idmap.h */
     unsigned commit_s;  /* between commits by itself */
-    size_t cache_bytes; /* for metadata; more only where a transaction needs it */
+    size_t cache_bytes; /* for metadata and inodes; more only where a transaction needs it */
     size_t answer_bytes; /* for answers to reads */
 };
 struct fs_head { /* the volume's first two blocks */
@@ -210,8 +215,9 @@ void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count);
 /* The same for the journal, when that is durable. */
 void bufcache_drop_freed(struct bufcache *cache, blk64_t block, blk64_t count);
 size_t bufcache_limit(const struct bufcache *cache); /* buffers that should be enough */
-/* Of the memory up to the limit, so much is used by others: most of it at most. */
+/* Of the memory up to the limit, so much is used by others: this at most. */
 void bufcache_lend(struct bufcache *cache, size_t bytes);
+size_t bufcache_most_lent(const struct bufcache *cache);
 size_t bufcache_running(const struct bufcache *cache); /* buffers that the running transaction changed */
 size_t bufcache_logged(const struct bufcache *cache);  /* that are not at home, and not running */
 /* Those of the running transaction, which becomes `tid`: struct buffer, by block. They stay

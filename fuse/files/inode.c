@@ -21,6 +21,7 @@
 
 #include "held.h"
 #include "journal.h"
+#include "pruner.h"
 
 #define ATIME_OLD_S (24 * 60 * 60) /* relatime's */
 #define EXTRA_ISIZE 32 /* up to and with i_crtime_extra and i_projid */
@@ -233,15 +234,17 @@ uint64_t inode_table_block(struct fs *fs, ext2_ino_t ino)
 
 /* ---- the table ---- */
 
+/* As many as the kernel knows: they leave less to the cache. */
+static void table_changed(struct fs *fs)
+{
+    bufcache_lend(fs->cache, g_hash_table_size(fs->inodes) * INODE_BYTES);
+    if (fs->pruner)
+        pruner_look(fs->pruner);
+}
+
 struct inode *inode_find(struct fs *fs, ext2_ino_t ino)
 {
     return g_hash_table_lookup(fs->inodes, GUINT_TO_POINTER(ino));
-}
-
-/* As many as the kernel knows: they leave less to the cache. */
-static void lend_memory(struct fs *fs)
-{
-    bufcache_lend(fs->cache, g_hash_table_size(fs->inodes) * sizeof(struct inode));
 }
 
 static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
@@ -254,7 +257,7 @@ static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
     g_hash_table_insert(fs->inodes, GUINT_TO_POINTER(ino), inode);
     inode->known_link.data = inode;
     g_queue_push_tail_link(&fs->known, &inode->known_link);
-    lend_memory(fs);
+    table_changed(fs);
     return inode;
 }
 
@@ -265,7 +268,7 @@ static void table_remove(struct fs *fs, struct inode *inode)
     window_drop(fs, inode);
     g_hash_table_remove(fs->inodes, GUINT_TO_POINTER(inode->ino));
     g_queue_unlink(&fs->known, &inode->known_link);
-    lend_memory(fs);
+    table_changed(fs);
     data_lock_destroy(&inode->data_lock);
     g_free(inode);
 }

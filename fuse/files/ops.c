@@ -26,6 +26,7 @@
 #include "../buffers.h"
 #include "journal.h"
 #include "ops.h"
+#include "pruner.h"
 #include "scout.h"
 
 #define FOREVER_S 1e9
@@ -813,6 +814,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     fs->forgets = g_thread_pool_new(run_forgets, fs, 1, FALSE, NULL);
     fs->interrupts = interrupts_new();
     fs->scout = scout_new(fs);
+    pruner_start(fs);
 }
 
 /* Requests that run are answered first. */
@@ -826,6 +828,7 @@ static void op_destroy(void *userdata)
     while (fs->requests)
         pthread_cond_wait(&fs->no_requests, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
+    pruner_stop(fs);
     scout_free(fs->scout);
     fs->scout = NULL;
     g_thread_pool_free(fs->forgets, FALSE, TRUE);

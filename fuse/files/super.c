@@ -20,6 +20,8 @@
 #include "journal.h"
 #include "log.h"
 
+#define INODES_MAX 1000000
+
 G_GNUC_PRINTF(2, 3)
 static void say(char message[ENCSAN_MESSAGE_BYTES], const char *format, ...)
 {
@@ -158,6 +160,7 @@ static struct fs *fs_new(struct encsan *volume, const struct fs_options *options
     g_queue_init(&fs->held);
     g_queue_init(&fs->unordered);
     fs->cache = bufcache_new(volume, options->cache_bytes);
+    fs->inodes_limit = MIN(bufcache_most_lent(fs->cache) / INODE_BYTES, INODES_MAX);
     fs->answers = buffers_new(options->answer_bytes);
     return fs;
 }
