@@ -54,9 +54,10 @@ void look_all(const struct call *c, const struct side *s, struct looks *looks)
 
 /* ---- times ---- */
 
-static int64_t ns(struct timespec t)
+/* 64 bits end in 2262, ext4's dates in 2446. */
+static __int128 ns(struct timespec t)
 {
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+    return (__int128)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 enum { ATIME, MTIME, CTIME, TIMES };
