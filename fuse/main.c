@@ -45,7 +45,7 @@
 
 #define COMMIT_S 5 /* as ext4 */
 #define CACHE_BYTES (128u << 20)
-#define METADATA_SHARE 4
+#define METADATA_SHARE 2
 #define ANSWERS_SHARE 16
 #define ANSWERS_BYTES_MAX (16u << 20)
 

@@ -44,7 +44,7 @@
 #define JOINED 256u             /* blocks in one read, at most: 1 MiB */
 #define GAP 4u                  /* read through, where blocks that are wanted lie near to each other */
 #define TRIES_MAX 64u           /* then under the lock: others may throw out what was brought */
-#define KEPT_SHARE 4            /* of the limit, whatever is lent */
+#define KEPT_SHARE 2            /* of the limit, whatever is lent */
 #define BRING_SHARE 4           /* of the limit: on its way at once, at most */
 
 struct buffer {
