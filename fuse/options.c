@@ -196,7 +196,7 @@ static int set_segment(struct parse *parse, const char *value)
 
 static int set_cache(struct parse *parse, const char *value)
 {
-    return set_size(parse, "cache", value, UINT64_C(8) << 20, UINT64_C(1) << 40,
+    return set_size(parse, "cache", value, UINT64_C(16) << 20, UINT64_C(1) << 40,
                     &parse->options->cache_bytes);
 }
 

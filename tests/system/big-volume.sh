@@ -40,7 +40,7 @@ sync "$M/folder"
 at_most 10240 "then a deletion of 62 GiB"
 umnt
 say "with less of a cache than there are bitmaps"
-mnt cache=8M
+mnt cache=16M
 rm "$M/2" "$M/3" "$M/4" "$M/5" "$M/6" "$M/7"
 cp "$T/data" "$M/again"
 [ "$(df --output=used -BG "$M" | tail -n 1 | tr -dc 0-9)" -lt 80 ] || fail "the space is not free: $(df -h "$M")"

@@ -17,23 +17,34 @@ check_memory() { # MIB of the cache
     [ "$peak" -le $(($1 * 1024 + OVERHEAD_KIB)) ] || fail "cache=$1M, $2: $peak KiB"
 }
 
+both() {
+    job --bs=4K --rw=randrw --io_size=128K
+    job --bs=1M --rw=randrw --io_size=2M
+}
+
+many_files() {
+    mkdir "$M/many"
+    (cd "$M/many" && seq 20000 | xargs touch)
+    find "$M/many" -type f -size +0 >"$T/found"
+    [ ! -s "$T/found" ] || fail "an empty file is not empty"
+}
+
 start_target
 mkfs -N 50000
-for cache in 8 64; do
+for cache in 16 64; do
     mnt_logged "cache=${cache}M"
     job --bs=1M --rw=write
     check_memory $cache "writers"
     job --bs=1M --rw=read
-    job --bs=4K --rw=randrw --io_size=128K
+    both
     check_memory $cache "readers, and both at random places"
     umnt
+    mnt_logged "cache=${cache}M"
+    many_files
+    check_memory $cache "many files"
+    both
+    check_memory $cache "the same, and readers and writers"
+    rm -r "$M/many"
+    umnt
 done
-
-mnt_logged cache=64M
-mkdir "$M/many"
-(cd "$M/many" && seq 20000 | xargs touch)
-find "$M/many" -type f -size +0 >"$T/found"
-[ ! -s "$T/found" ] || fail "an empty file is not empty"
-check_memory 64 "many files"
-umnt
 check_disk
