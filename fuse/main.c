@@ -361,7 +361,9 @@ static int tear_down(struct mount *mount)
 
 static char *describe(void *opaque)
 {
-    return status_describe(opaque);
+    struct mount *mount = opaque;
+
+    return status_describe(mount->volume, mount->fs);
 }
 
 static int serve(struct mount *mount)
@@ -370,7 +372,7 @@ static int serve(struct mount *mount)
     int error, finishing;
 
     enter_phase(mount, MOUNTED);
-    control_on_status(mount->control, describe, mount->volume);
+    control_on_status(mount->control, describe, mount);
     if (atomic_load(&mount->stop))
         kill(getpid(), SIGTERM);
     error = view_loop(mount->view);

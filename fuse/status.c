@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <glib.h>
 
+#include "files/fs.h"
+
 static void add(GString *text, const char *name, uint64_t value)
 {
     g_string_append_printf(text, "%s %" PRIu64 "\n", name, value);
@@ -18,7 +20,7 @@ static const char *state_of(const struct encsan_stats *stats, int error)
     return stats->outage_us ? "waiting for the target" : "connected";
 }
 
-char *status_describe(struct encsan *volume)
+char *status_describe(struct encsan *volume, const struct fs *fs)
 {
     GString *text = g_string_new(NULL);
     struct encsan_info info;
@@ -56,5 +58,7 @@ char *status_describe(struct encsan *volume)
     add(text, "opening_ns", stats.open_ns);
     add(text, "last_ordinal", stats.ordinal);
     add(text, "durable_ordinal", stats.durable);
+    if (fs)
+        add(text, "known_files", fs->known_count);
     return g_string_free(text, FALSE);
 }

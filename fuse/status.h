@@ -7,7 +7,10 @@
 
 #include "encsan.h"
 
-/* Lines "NAME VALUE"; units are in the names. To be freed with g_free. */
-char *status_describe(struct encsan *volume);
+struct fs;
+
+/* Lines "NAME VALUE"; units are in the names. To be freed with g_free. fs: NULL, if the disk is
+ * shown as a file. */
+char *status_describe(struct encsan *volume, const struct fs *fs);
 
 #endif

@@ -15,6 +15,7 @@
 #define ENCSAN_FS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -53,6 +54,7 @@ struct fs {
     GHashTable *inodes;     /* ext2_ino_t -> struct inode, those that the kernel knows */
     GQueue known;           /* the same, as they came; pruner.c asks for the oldest to be forgotten */
     size_t inodes_limit;    /* that there should be, at most */
+    atomic_size_t known_count; /* for who does not hold the lock */
     bool read_only, no_atime, no_discard, sync, dirsync;
     struct idmap idmap;
     int error;              /* sticky -errno after a failed write-back: the mount has turned read-only */

@@ -237,7 +237,8 @@ uint64_t inode_table_block(struct fs *fs, ext2_ino_t ino)
 /* As many as the kernel knows: they leave less to the cache. */
 static void table_changed(struct fs *fs)
 {
-    bufcache_lend(fs->cache, g_hash_table_size(fs->inodes) * INODE_BYTES);
+    fs->known_count = g_hash_table_size(fs->inodes);
+    bufcache_lend(fs->cache, fs->known_count * INODE_BYTES);
     if (fs->pruner)
         pruner_look(fs->pruner);
 }

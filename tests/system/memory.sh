@@ -22,6 +22,10 @@ both() {
     job --bs=1M --rw=randrw --io_size=2M
 }
 
+few_are_known() { # whatever the kernel knew; the limit is a quarter of cache=, and an inode has 300 bytes at least
+    [ "$("$ENCSAN" status "$M" | awk '/^known files/ { print $3 }')" -le $((cache * 1024 * 1024 / 4 / 300)) ]
+}
+
 many_files() {
     mkdir "$M/many"
     (cd "$M/many" && seq 20000 | xargs touch)
@@ -41,6 +45,7 @@ for cache in 16 64; do
     umnt
     mnt_logged "cache=${cache}M"
     many_files
+    until_true 60 few_are_known || fail "the kernel is not asked to forget: $("$ENCSAN" status "$M" | grep known)"
     check_memory $cache "many files"
     both
     check_memory $cache "the same, and readers and writers"
