@@ -20,7 +20,7 @@ READ_PID=$!
 HELPERS="$HELPERS $READ_PID"
 until_true 60 mounted "$READ" || fail "the second mount"
 
-mnt_logged
+mnt_logged cache=16M # less than is copied
 random_file "$T/data" 64
 echo here >"$M/here"
 sync "$M/here"
