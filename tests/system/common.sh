@@ -183,6 +183,23 @@ run_target() {
     PORT=$(echo "$URL" | sed 's,.*:\([0-9]*\)/.*,\1,')
 }
 
+# write_conf SIZE [extra lines]: $T/conf for run_config, on PORT if that is set; LUN 1 is DISK, of this size
+write_conf() {
+    cat >"$T/conf" <<END
+[target]
+listen=127.0.0.1:${PORT:-0}
+name=$IQN
+key=$T/target.key
+[initiator test]
+key=$PUBLIC
+[lun 1]
+path=$DISK
+size=$1
+initiators=test
+${2:-}
+END
+}
+
 # run_config FILE: an encsan-target that is told everything by it
 run_config() {
     : >"$T/target.out"

@@ -40,21 +40,10 @@ umnt
 "$ENCSAN" resize "$URL" -o "$with" >"$T/resize.out" 2>&1 || fail "$(cat "$T/resize.out")"
 grep -q 'nothing to do' "$T/resize.out" || fail "nothing to do, and it does not say so: $(cat "$T/resize.out")"
 stop_target
-cat >"$T/conf" <<END
-[target]
-listen=127.0.0.1:$PORT
-name=$IQN
-key=$T/target.key
-[initiator test]
-key=$PUBLIC
-[lun 1]
-path=$DISK
-size=300M
-initiators=test
-END
+write_conf 300M
 run_config "$T/conf"
 mnt
-sed -i 's/size=300M/size=1G/' "$T/conf"
+write_conf 1G
 kill -HUP "$TARGET_PID"
 grown() {
     [ "$(stat -c %s "$DISK")" -ge 1073741824 ]

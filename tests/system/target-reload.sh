@@ -6,23 +6,6 @@
 
 OTHER=$("$ENCSAN" keygen "$T/other.key")
 
-# write_conf SIZE [extra lines]: LUN 1 is the test's, of this size
-write_conf() {
-    cat >"$T/conf" <<END
-[target]
-listen=127.0.0.1:0
-name=$IQN
-key=$T/target.key
-[initiator test]
-key=$PUBLIC
-[lun 1]
-path=$DISK
-size=$1
-initiators=test
-${2:-}
-END
-}
-
 with_other="[initiator other]
 key=$OTHER
 [lun 2]
