@@ -119,6 +119,7 @@ check_target() {
 }
 
 clear_away() {
+    kill -CONT $TARGET_PID 2>/dev/null || : # one that a test stopped would be waited for
     awk -v t="$T/" 'index($5, t) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r where; do
         umount "$where" 2>/dev/null || umount -l "$where" 2>/dev/null || :
     done
