@@ -40,7 +40,8 @@ struct pruner {
     pthread_cond_t changed; /* with fs->lock, as the rest */
     bool stopping;
     size_t known;            /* when it changed last */
-    size_t asked, forgotten; /* since it began to ask */
+    size_t asked; /* for so many, and it waits for them; 0: it does not */
+    size_t forgotten; /* since it began to ask */
 };
 
 static size_t count_known(const struct pruner *p)
@@ -55,7 +56,7 @@ void pruner_look(struct pruner *p)
     if (known < p->known)
         p->forgotten++;
     p->known = known;
-    if (known > p->fs->inodes_limit || p->forgotten >= p->asked / 2)
+    if (p->asked ? p->forgotten >= p->asked / 2 : known > p->fs->inodes_limit)
         pthread_cond_signal(&p->changed);
 }
 
@@ -109,6 +110,7 @@ static void await_forgets(struct pruner *p)
     when.tv_sec += FORGET_S;
     while (!p->stopping && error != ETIMEDOUT && p->forgotten < p->asked / 2)
         error = pthread_cond_timedwait(&p->changed, &p->fs->lock, &when);
+    p->asked = 0;
 }
 
 static void *prune(void *opaque)
