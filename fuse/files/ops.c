@@ -458,36 +458,6 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
              (struct ops_job){.name = name, .new_name = target, .mode = S_IFLNK | 0777});
 }
 
-static void run_create_open(struct fs *fs, struct ops_job *job)
-{
-    const struct fuse_file_info fi = {.keep_cache = 1};
-    struct fuse_entry_param e;
-    struct inode *made = NULL;
-    int error;
-
-    pthread_mutex_lock(&fs->lock);
-    error = create(fs, job, &made);
-    if (!error)
-        ops_fill_entry(fs, made, &e);
-    pthread_mutex_unlock(&fs->lock);
-    if (error) {
-        ops_reply_error(job, error);
-        return;
-    }
-    if (ops_may_reply(job) && fuse_reply_create(job->req, &e, &fi) == 0)
-        return;
-    pthread_mutex_lock(&fs->lock);
-    inode_put(fs, made, 1);
-    pthread_mutex_unlock(&fs->lock);
-}
-
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-                      struct fuse_file_info *fi)
-{
-    ops_work(req, parent, run_create_open,
-             (struct ops_job){.name = name, .mode = S_IFREG | (mode & 07777)});
-}
-
 static void run_link(struct fs *fs, struct ops_job *job)
 {
     struct bufcache_tries tries = {0};
@@ -860,7 +830,6 @@ const struct fuse_lowlevel_ops files_ops = {
     .link = op_link,
     .open = op_open,
     .opendir = op_open,
-    .create = op_create,
     .read = op_read,
     .write = op_write,
     .fsync = op_fsync,

@@ -356,16 +356,6 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
     fuse_reply_entry(req, &e);
 }
 
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-                      struct fuse_file_info *unused)
-{
-    const struct fuse_file_info fi = {.keep_cache = 1};
-    struct fuse_entry_param e;
-
-    make_entry(req, parent, name, S_IFREG | (mode & 07777), 0, NULL, &e);
-    fuse_reply_create(req, &e, &fi);
-}
-
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
     fuse_reply_readlink(req, node_of(ino)->target); /* it never changes */
@@ -560,7 +550,6 @@ static const struct fuse_lowlevel_ops ops = {
     .link = op_link,
     .open = op_open,
     .opendir = op_open,
-    .create = op_create,
     .read = op_read,
     .write = op_write,
     .fsync = op_fsync,
