@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
+#include <sys/random.h>
 #include <sys/sysmacros.h>
-#include <openssl/rand.h>
 
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
@@ -375,7 +375,7 @@ static void init_raw(struct fs *fs, struct inode *inode, mode_t mode)
     r->i_mode = (uint16_t)mode;
     if (EXT2_INODE_SIZE(fs->ext2->super) > EXT2_GOOD_OLD_INODE_SIZE)
         r->i_extra_isize = EXTRA_ISIZE;
-    if (RAND_bytes((uint8_t *)&r->i_generation, sizeof r->i_generation) != 1)
+    if (getrandom(&r->i_generation, sizeof r->i_generation, 0) != sizeof r->i_generation)
         r->i_generation = (uint32_t)t.tv_nsec; /* only has to differ from the last one's */
     set_atime(inode, t);
     set_mtime(inode, t);
