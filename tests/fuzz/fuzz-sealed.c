@@ -20,8 +20,9 @@
 
 struct sealer {
     struct peer peer;
-    struct sa *sa, *older; /* NULL: none */
-    struct peer_command last;
+    struct sa *sa, *older;      /* NULL: none */
+    const struct sa *confirmed; /* the one of them under which a WRITE was answered GOOD */
+    struct peer_command last;   /* no bytes: none that was seen for certain */
 };
 
 static uint8_t data_out[HOUSE_DATA_MAX], data_in[WIRE_PDU_DATA_MAX];
@@ -88,6 +89,7 @@ static void handshake(struct sealer *i, const struct wire_hello *hello)
     need(run(i, &out) == 0 && run(i, &in) == 0);
     need(noise_read(noise, data_in, in.bytes, (uint8_t *)&welcome) == sizeof welcome);
     if (welcome.refusal == WIRE_ACCEPTED) {
+        i->confirmed = NULL;
         sa_free(i->older);
         i->older = i->sa;
         i->sa = sa_new(noise, true, welcome.suite, welcome.sa_index);
@@ -123,7 +125,16 @@ static void sealed_write(struct sealer *i, struct sa *sa, struct input *in)
 
     take(in, &header, sizeof header);
     i->last = seal_write(sa, &header, blocks);
-    run(i, &i->last);
+    if (run(i, &i->last) == 0)
+        i->confirmed = sa;
+}
+
+/* Before its first WRITE an SA is pending: other commands are refused, and may come again. */
+static void remember(struct sealer *i, const struct sa *sa, const struct peer_command *command)
+{
+    i->last = *command;
+    if (sa != i->confirmed)
+        i->last.bytes = 0;
 }
 
 static void open_read(struct sa *sa, const struct peer_command *command)
@@ -142,7 +153,7 @@ static void sealed_read(struct sealer *i, struct sa *sa, struct input *in)
     take(in, field, sizeof field);
     command.bytes = (uint32_t)WIRE_READ_BYTES((wire_get48(field) & 0x3FF) + 1);
     need(sa_cdb_make(sa, WIRE_SEALED_READ, wire_get48(field), command.cdb) == 0);
-    i->last = command;
+    remember(i, sa, &command);
     if (run(i, &command) == 0)
         open_read(sa, &command);
 }
@@ -154,7 +165,7 @@ static void sealed_sync(struct sealer *i, struct sa *sa, struct input *in)
 
     take(in, field, sizeof field);
     need(sa_cdb_make(sa, WIRE_SEALED_SYNC, wire_get48(field), command.cdb) == 0);
-    i->last = command;
+    remember(i, sa, &command);
     need(peer_command(&i->peer, &command));
 }
 
@@ -163,12 +174,16 @@ static void damaged(struct sealer *i, struct sa *sa, struct input *in)
     const struct wire_write header = {.operation = WIRE_OP_WRITE, .ordinal = {[7] = 1}};
     struct peer_command command = seal_write(sa, &header, 0);
     uint8_t at = take_byte(in), change = take_byte(in);
+    bool good;
 
     if (at < sizeof command.cdb)
         command.cdb[at] ^= change;
     else
         data_out[(at - sizeof command.cdb) % command.bytes] ^= change;
-    need(run(i, &command) != 0 || change == 0);
+    good = run(i, &command) == 0;
+    need(!good || change == 0);
+    if (good)
+        i->confirmed = sa;
 }
 
 /* The same bytes once more: it must not be executed again. */
