@@ -63,6 +63,7 @@ struct bufcache {
     uint64_t blocks; /* of the volume */
     size_t limit;    /* buffers; clean ones beyond it are dropped */
     size_t lent;     /* of them, to inodes: bufcache_lend */
+    size_t copies;   /* logged versions that are not `data`: each is one more */
     GHashTable *buffers;
     GQueue clean; /* the least recently used first */
     GQueue running, logged;
@@ -92,15 +93,22 @@ static void buffer_free(gpointer opaque)
     g_free(buffer);
 }
 
+static void drop_copy(struct bufcache *cache, struct buffer *buffer)
+{
+    cache->copies -= buffer->logged != NULL;
+    g_clear_pointer(&buffer->logged, g_free);
+}
+
 static void buffer_drop(struct bufcache *cache, struct buffer *buffer)
 {
+    drop_copy(cache, buffer);
     g_queue_unlink(queue_of(cache, buffer), &buffer->link);
     g_hash_table_remove(cache->buffers, &buffer->block); /* frees it */
 }
 
 static void trim(struct bufcache *cache)
 {
-    while (g_hash_table_size(cache->buffers) > cache->limit - cache->lent && cache->clean.head)
+    while (g_hash_table_size(cache->buffers) + cache->copies > bufcache_limit(cache) && cache->clean.head)
         buffer_drop(cache, cache->clean.head->data);
 }
 
@@ -143,8 +151,10 @@ static void buffer_change(struct bufcache *cache, struct buffer *buffer)
 {
     if (buffer->running)
         return;
-    if (buffer->home_lacks)
+    if (buffer->home_lacks) {
         buffer->logged = g_memdup2(buffer->data, BLOCK);
+        cache->copies++;
+    }
     buffer_set(cache, buffer, true, buffer->home_lacks);
 }
 
@@ -449,7 +459,7 @@ void bufcache_lend(struct bufcache *cache, size_t bytes)
 
 size_t bufcache_limit(const struct bufcache *cache)
 {
-    return cache->limit;
+    return cache->limit - cache->lent;
 }
 
 size_t bufcache_running(const struct bufcache *cache)
@@ -459,7 +469,7 @@ size_t bufcache_running(const struct bufcache *cache)
 
 size_t bufcache_logged(const struct bufcache *cache)
 {
-    return cache->logged.length;
+    return cache->logged.length + cache->copies;
 }
 
 static gint compare_buffers(gconstpointer a, gconstpointer b)
@@ -478,7 +488,7 @@ GPtrArray *bufcache_freeze(struct bufcache *cache, uint64_t tid)
         struct buffer *buffer = link->data;
 
         g_ptr_array_add(frozen, buffer);
-        g_clear_pointer(&buffer->logged, g_free); /* this transaction's version replaces it */
+        drop_copy(cache, buffer); /* this transaction's version replaces it */
         buffer->logged_by = tid;
         buffer_set(cache, buffer, false, buffer->home_lacks ? buffer->home_lacks : tid);
     }
@@ -537,7 +547,7 @@ void bufcache_is_home(struct bufcache *cache, struct buffer *buffer)
         buffer_set(cache, buffer, buffer->running, buffer->copied + 1);
         return;
     }
-    g_clear_pointer(&buffer->logged, g_free);
+    drop_copy(cache, buffer);
     buffer_set(cache, buffer, buffer->running, 0);
     if (buffer->freed)
         buffer_drop(cache, buffer);
@@ -553,7 +563,7 @@ static void forget(struct bufcache *cache, struct buffer *buffer)
     }
     if (buffer->logged) {
         memcpy(buffer->data, buffer->logged, BLOCK);
-        g_clear_pointer(&buffer->logged, g_free);
+        drop_copy(cache, buffer);
     }
     buffer_set(cache, buffer, false, buffer->home_lacks);
     buffer->freed = true;

@@ -216,12 +216,12 @@ void bufcache_end_try(struct bufcache *cache);
 void bufcache_forget(struct bufcache *cache, blk64_t block, blk64_t count);
 /* The same for the journal, when that is durable. */
 void bufcache_drop_freed(struct bufcache *cache, blk64_t block, blk64_t count);
-size_t bufcache_limit(const struct bufcache *cache); /* buffers that should be enough */
+size_t bufcache_limit(const struct bufcache *cache); /* buffers that should be enough; what is lent is not counted */
 /* Of the memory up to the limit, so much is used by others: this at most. */
 void bufcache_lend(struct bufcache *cache, size_t bytes);
 size_t bufcache_most_lent(const struct bufcache *cache);
 size_t bufcache_running(const struct bufcache *cache); /* buffers that the running transaction changed */
-size_t bufcache_logged(const struct bufcache *cache);  /* that are not at home, and not running */
+size_t bufcache_logged(const struct bufcache *cache);  /* versions that the log has, and home has not */
 /* Those of the running transaction, which becomes `tid`: struct buffer, by block. They stay
  * until they are home, or freed and that is durable. The array is the caller's. */
 GPtrArray *bufcache_freeze(struct bufcache *cache, uint64_t tid);

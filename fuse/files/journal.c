@@ -163,8 +163,9 @@ static uint64_t share(const struct journal *j, unsigned divisor)
 
 static bool is_too_much(const struct journal *j)
 {
-    return bufcache_running(j->fs->cache) >= share(j, RUNNING_SHARE) ||
-           bufcache_logged(j->fs->cache) >= share(j, 1);
+    size_t running = bufcache_running(j->fs->cache);
+
+    return running >= share(j, RUNNING_SHARE) || running + bufcache_logged(j->fs->cache) >= share(j, 1);
 }
 
 void journal_admit(struct journal *j)
