@@ -6,6 +6,7 @@
 
 #include "dir_fill.h"
 #include "dirblock.h"
+#include "flags.h"
 #include "names.h"
 
 #define LINKS_MAX 65000
@@ -73,6 +74,8 @@ int dir_create(struct fs *fs, struct inode *dir, const char *name, const struct 
 {
     int error = check_new(fs, dir, name);
 
+    if (!error)
+        error = flags_check_add(dir);
     if (error)
         return error;
     bufcache_end_try(fs->cache);
@@ -97,6 +100,10 @@ int dir_link(struct fs *fs, struct inode *inode, struct inode *dir, const char *
 {
     int error = check_new(fs, dir, name);
 
+    if (!error)
+        error = flags_check_add(dir);
+    if (!error)
+        error = flags_check_link(inode);
     if (error && error != -EEXIST)
         return error;
     if (inode->raw.i_links_count == 0)
@@ -162,9 +169,10 @@ static int remove_entry(struct fs *fs, struct inode *dir, const char *name, bool
     if (error)
         return error;
     is_dir = LINUX_S_ISDIR(inode->raw.i_mode);
-    if (is_dir != want_dir)
+    error = flags_check_remove(dir, inode);
+    if (!error && is_dir != want_dir)
         error = want_dir ? -ENOTDIR : -EISDIR;
-    else if (is_dir)
+    else if (!error && is_dir)
         error = names_check_empty(fs, inode);
     if (!error)
         error = unlink_inode(fs, dir, name, inode);
@@ -260,6 +268,31 @@ static int exchange(struct fs *fs, struct inode *a, struct inode *dir, const cha
     return error ? error : inode_write(fs, b);
 }
 
+static int check_flags(const struct inode *moved, const struct inode *dir,
+                       const struct inode *victim, const struct inode *new_dir)
+{
+    int error = flags_check_remove(dir, moved);
+
+    if (error)
+        return error;
+    return victim ? flags_check_remove(new_dir, victim) : flags_check_add(new_dir);
+}
+
+/* The new name is of nobody (victim NULL) or of another inode. */
+static int move(struct fs *fs, struct inode *moved, struct inode *dir, const char *name,
+                struct inode *victim, struct inode *new_dir, const char *new_name, unsigned flags)
+{
+    int error = check_flags(moved, dir, victim, new_dir);
+
+    if (error)
+        return error;
+    if (!victim)
+        return rename_new(fs, moved, dir, name, new_dir, new_name);
+    if (flags & RENAME_EXCHANGE)
+        return exchange(fs, moved, dir, name, victim, new_dir, new_name);
+    return rename_over(fs, moved, dir, name, new_dir, new_name, victim);
+}
+
 static int rename_found(struct fs *fs, struct inode *moved, struct inode *dir, const char *name,
                         struct inode *new_dir, const char *new_name, unsigned flags)
 {
@@ -268,17 +301,14 @@ static int rename_found(struct fs *fs, struct inode *moved, struct inode *dir, c
 
     if (error && error != -ENOENT)
         return error;
-    if (!victim)
-        error = flags & RENAME_EXCHANGE ? -ENOENT
-                                        : rename_new(fs, moved, dir, name, new_dir, new_name);
-    else if (flags & RENAME_NOREPLACE)
+    if (!victim && flags & RENAME_EXCHANGE)
+        error = -ENOENT;
+    else if (victim && flags & RENAME_NOREPLACE)
         error = -EEXIST;
     else if (victim == moved)
         error = 0; /* two names of one file: both stay (POSIX) */
-    else if (flags & RENAME_EXCHANGE)
-        error = exchange(fs, moved, dir, name, victim, new_dir, new_name);
     else
-        error = rename_over(fs, moved, dir, name, new_dir, new_name, victim);
+        error = move(fs, moved, dir, name, victim, new_dir, new_name, flags);
     if (victim)
         inode_put(fs, victim, 1);
     return error;

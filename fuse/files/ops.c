@@ -24,6 +24,7 @@
 #include <fuse_lowlevel.h>
 
 #include "../buffers.h"
+#include "flags.h"
 #include "journal.h"
 #include "ops.h"
 #include "pruner.h"
@@ -344,6 +345,8 @@ static void run_setattr(struct fs *fs, struct ops_job *job)
 
     pthread_mutex_lock(&fs->lock);
     error = ops_known_for_change(fs, job->ino, &inode);
+    if (!error)
+        error = flags_check_setattr(inode, (int)job->flags);
     if (!error)
         ops_setattr_sgid(fs, job, inode);
     others = (int)job->flags & ~FUSE_SET_ATTR_SIZE;
@@ -668,15 +671,26 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
         data_read(fs, inode, r->buf, size, (uint64_t)offset, read_done, r);
 }
 
+/* fs->lock held; let go of meanwhile */
+static int prepare_write(struct fs *fs, const struct ops_job *job, struct inode **inode)
+{
+    int error = ops_known_for_change(fs, job->ino, inode);
+
+    if (error)
+        return error;
+    if (job->flags) /* it is the kernel, for whoever mapped it */
+        return flags_check_write_of_pages(*inode);
+    error = flags_check_write(*inode, job->open_flags);
+    return error ? error : ops_write_sgid(fs, job, *inode);
+}
+
 static void run_write(struct fs *fs, struct ops_job *job)
 {
     struct inode *inode;
     ssize_t written;
 
     pthread_mutex_lock(&fs->lock);
-    written = ops_known_for_change(fs, job->ino, &inode);
-    if (written == 0 && !job->flags) /* else it is the kernel, for whoever mapped it */
-        written = ops_write_sgid(fs, job, inode);
+    written = prepare_write(fs, job, &inode);
     pthread_mutex_unlock(&fs->lock);
     if (written == 0)
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
@@ -686,6 +700,8 @@ static void run_write(struct fs *fs, struct ops_job *job)
         ops_reply_error(job, (int)written);
     else if (ops_may_reply(job))
         fuse_reply_write(job->req, (size_t)written);
+    if (job->flags && written == -EPERM)
+        ops_forget_pages(fs, job->ino); /* which are not what is on the disk */
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
@@ -693,7 +709,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 {
     ops_work(req, ino, run_write,
              (struct ops_job){
-                 .data = buf, .size = size, .offset = offset, .flags = fi->writepage});
+                 .data = buf, .size = size, .offset = offset, .flags = fi->writepage,
+                 .open_flags = fi->flags});
 }
 
 static void run_fsync(struct fs *fs, struct ops_job *job)
@@ -719,6 +736,8 @@ static void run_fallocate(struct fs *fs, struct ops_job *job)
 
     pthread_mutex_lock(&fs->lock);
     error = ops_known_for_change(fs, job->ino, &inode);
+    if (!error)
+        error = flags_check_allocate(inode, (int)job->mode);
     if (!error)
         error = ops_write_sgid(fs, job, inode);
     pthread_mutex_unlock(&fs->lock);

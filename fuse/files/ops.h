@@ -25,6 +25,7 @@ struct ops_job { /* a request; strings and data are libfuse's, and there until i
     uid_t uid;
     gid_t gid;
     unsigned flags; /* SETATTR's, RENAME's and so on; of a write: it comes from the page cache */
+    int open_flags; /* of who writes */
     struct stat attr;
 };
 
@@ -44,6 +45,10 @@ void ops_fill_entry(struct fs *fs, const struct inode *inode, struct fuse_entry_
 /* With the option sync, its size and attributes, which have changed, become durable: to be
  * called before that is answered. fs->lock not held. */
 int ops_sync_inode(struct fs *fs, struct inode *inode);
+
+/* ---- ops_flags.c ---- */
+/* The kernel sends what is dirty of a file's pages, waits for the answer, and forgets them. fs->lock not held. */
+void ops_forget_pages(struct fs *fs, fuse_ino_t ino);
 
 /* ---- ops_groups.c ---- */
 /* Of gid_t, those of who asks; NULL: it may set the set-group-id bit for any group. */

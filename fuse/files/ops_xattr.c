@@ -8,6 +8,7 @@
 #include <string.h>
 #include <fuse_lowlevel.h>
 
+#include "flags.h"
 #include "ops.h"
 
 static void reply_value(struct ops_job *job, ssize_t result, const char *value)
@@ -77,6 +78,8 @@ static void run_setxattr(struct fs *fs, struct ops_job *job)
 
     pthread_mutex_lock(&fs->lock);
     error = ops_known_for_change(fs, job->ino, &inode);
+    if (!error)
+        error = flags_check_setxattr(inode);
     if (!error)
         error = set_or_remove(fs, inode, job, groups);
     pthread_mutex_unlock(&fs->lock);

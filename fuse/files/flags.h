@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The flags of inodes that chattr(1) changes, and what they forbid. The kernel looks at them
+ * for its own file systems; for FUSE it knows of none. fs->lock held.
+ */
+#ifndef ENCSAN_FLAGS_H
+#define ENCSAN_FLAGS_H
+
+#include "fs.h"
+
+/* Each 0 or -EPERM, for what is about to happen. */
+int flags_check_write(const struct inode *inode, int open_flags);
+int flags_check_write_of_pages(const struct inode *inode); /* that somebody has mapped */
+int flags_check_allocate(const struct inode *inode, int mode); /* FALLOC_FL_* */
+int flags_check_setattr(const struct inode *inode, int to_set); /* FUSE_SET_ATTR_* */
+int flags_check_setxattr(const struct inode *inode);
+int flags_check_link(const struct inode *inode);
+int flags_check_add(const struct inode *dir); /* a name in it */
+int flags_check_remove(const struct inode *dir, const struct inode *inode);
+
+#endif
