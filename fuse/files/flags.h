@@ -18,4 +18,12 @@ int flags_check_link(const struct inode *inode);
 int flags_check_add(const struct inode *dir); /* a name in it */
 int flags_check_remove(const struct inode *dir, const struct inode *inode);
 
+bool flags_keep(uint32_t flags); /* what was written, or names that were added */
+uint32_t flags_shown(const struct inode *inode); /* to FS_IOC_GETFLAGS */
+/* What FS_IOC_SETFLAGS with `wanted` makes of them: *flags, for raw.i_flags. -EPERM, -EOPNOTSUPP. */
+int flags_change(const struct inode *inode, uint32_t wanted, uint32_t *flags);
+uint32_t flags_inherited(const struct inode *dir, mode_t mode); /* by what is made in it */
+bool flags_are_sync(const struct inode *inode);
+bool flags_are_dirsync(const struct inode *dir);
+
 #endif

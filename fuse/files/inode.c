@@ -19,6 +19,7 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
+#include "flags.h"
 #include "held.h"
 #include "journal.h"
 #include "pruner.h"
@@ -195,7 +196,7 @@ void inode_was_read(struct fs *fs, struct inode *inode)
     struct timespec t = now();
     struct stat st;
 
-    if (fs->read_only || fs->no_atime)
+    if (fs->read_only || fs->no_atime || inode->raw.i_flags & EXT2_NOATIME_FL)
         return;
     inode_stat(fs, inode, &st);
     if (is_before(st.st_mtim, st.st_atim) && is_before(st.st_ctim, st.st_atim) &&
@@ -357,7 +358,8 @@ static dgrp_t wanted_group(struct fs *fs, const struct inode *parent, mode_t mod
     ext2_filsys e = fs->ext2;
     dgrp_t best = ext2fs_group_of_ino(e, parent->ino);
 
-    if (!S_ISDIR(mode) || parent->ino != EXT2_ROOT_INO)
+    if (!S_ISDIR(mode) ||
+        (parent->ino != EXT2_ROOT_INO && !(parent->raw.i_flags & EXT2_TOPDIR_FL)))
         return best;
     for (dgrp_t g = 0; g < e->group_desc_count; g++)
         if (ext2fs_bg_used_dirs_count(e, g) < ext2fs_bg_used_dirs_count(e, best) &&
@@ -366,13 +368,14 @@ static dgrp_t wanted_group(struct fs *fs, const struct inode *parent, mode_t mod
     return best;
 }
 
-static void init_raw(struct fs *fs, struct inode *inode, mode_t mode)
+static void init_raw(struct fs *fs, struct inode *inode, const struct inode *parent, mode_t mode)
 {
     struct ext2_inode_large *r = &inode->raw;
     struct ext3_extent_header *header = (struct ext3_extent_header *)r->i_block;
     struct timespec t = now();
 
     r->i_mode = (uint16_t)mode;
+    r->i_flags = flags_inherited(parent, mode);
     if (EXT2_INODE_SIZE(fs->ext2->super) > EXT2_GOOD_OLD_INODE_SIZE)
         r->i_extra_isize = EXTRA_ISIZE;
     if (getrandom(&r->i_generation, sizeof r->i_generation, 0) != sizeof r->i_generation)
@@ -406,7 +409,7 @@ int inode_new(struct fs *fs, struct inode *parent, mode_t mode, uid_t uid, gid_t
         if (S_ISDIR(mode))
             mode |= S_ISGID;
     }
-    init_raw(fs, inode, mode);
+    init_raw(fs, inode, parent, mode);
     set_owner(inode, uid, gid);
     error = inumbers_take(fs, ino, S_ISDIR(mode));
     if (!error)

@@ -146,14 +146,25 @@ static int sync_locked(struct fs *fs, struct inode *inode)
 }
 
 /* What was done to names, if that has to be durable before it is answered. */
-static int sync_names(struct fs *fs)
+static int sync_names(struct fs *fs, const struct inode *dir)
 {
-    return fs->dirsync ? sync_locked(fs, NULL) : 0;
+    return fs->dirsync || flags_are_dirsync(dir) ? sync_locked(fs, NULL) : 0;
+}
+
+/* What chattr(1) made so: the kernel does not know, and sends no FSYNC. */
+static int sync_if_flagged(struct fs *fs, struct inode *inode)
+{
+    bool now;
+
+    pthread_mutex_lock(&fs->lock);
+    now = flags_are_sync(inode);
+    pthread_mutex_unlock(&fs->lock);
+    return now ? fs_sync(fs, inode) : 0;
 }
 
 int ops_sync_inode(struct fs *fs, struct inode *inode)
 {
-    return fs->sync ? fs_sync(fs, inode) : 0;
+    return fs->sync ? fs_sync(fs, inode) : sync_if_flagged(fs, inode);
 }
 
 static void reply_made(struct fs *fs, struct ops_job *job, int error, struct inode *inode)
@@ -359,7 +370,7 @@ static void run_setattr(struct fs *fs, struct ops_job *job)
         error = inode_setattr(fs, inode, &job->attr, others);
     if (!error && others & FUSE_SET_ATTR_MODE)
         error = acl_follow_mode(fs, inode);
-    if (!error && fs->sync)
+    if (!error && (fs->sync || flags_are_sync(inode)))
         error = sync_locked(fs, inode);
     reply_attr(fs, job, error, inode);
 }
@@ -426,10 +437,13 @@ static int create_somehow(struct fs *fs, struct ops_job *job, struct inode **mad
 static int create(struct fs *fs, struct ops_job *job, struct inode **made)
 {
     int error = create_somehow(fs, job, made);
+    struct inode *dir;
 
     if (error)
         return error;
-    error = sync_names(fs);
+    error = ops_known(fs, job->ino, &dir);
+    if (!error)
+        error = sync_names(fs, dir);
     if (error)
         inode_put(fs, *made, 1);
     return error;
@@ -477,7 +491,7 @@ static void run_link(struct fs *fs, struct ops_job *job)
             error = dir_link(fs, inode, dir, job->name);
     } while (bufcache_tried(fs->cache, &fs->lock));
     if (!error)
-        error = sync_names(fs);
+        error = sync_names(fs, dir);
     if (!error)
         inode->lookups++;
     reply_made(fs, job, error, inode);
@@ -505,7 +519,7 @@ static void remove_name(struct fs *fs, struct ops_job *job,
             error = remove(fs, dir, job->name);
     } while (bufcache_tried(fs->cache, &fs->lock));
     if (!error)
-        error = sync_names(fs);
+        error = sync_names(fs, dir);
     pthread_mutex_unlock(&fs->lock);
     ops_reply_error(job, error);
 }
@@ -576,7 +590,7 @@ static void run_rename(struct fs *fs, struct ops_job *job)
             error = dir_rename(fs, dir, job->name, new_dir, job->new_name, job->flags);
     } while (bufcache_tried(fs->cache, &fs->lock));
     if (!error)
-        error = sync_names(fs);
+        error = sync_names(fs, flags_are_dirsync(dir) ? dir : new_dir);
     pthread_mutex_unlock(&fs->lock);
     ops_reply_error(job, error);
 }
@@ -688,6 +702,7 @@ static void run_write(struct fs *fs, struct ops_job *job)
 {
     struct inode *inode;
     ssize_t written;
+    int error = 0;
 
     pthread_mutex_lock(&fs->lock);
     written = prepare_write(fs, job, &inode);
@@ -696,6 +711,10 @@ static void run_write(struct fs *fs, struct ops_job *job)
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
     if (written == -ENOSPC && await_space(fs, job))
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
+    if (written > 0)
+        error = sync_if_flagged(fs, inode);
+    if (error)
+        written = error;
     if (written < 0)
         ops_reply_error(job, (int)written);
     else if (ops_may_reply(job))
@@ -860,6 +879,7 @@ const struct fuse_lowlevel_ops files_ops = {
     .setxattr = op_setxattr,
     .listxattr = op_listxattr,
     .removexattr = op_removexattr,
+    .ioctl = op_ioctl,
     .fallocate = op_fallocate,
     .lseek = op_lseek,
 };

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Flags of chattr(1) that the kernel's ext4 has set forbid here what they forbid there.
+# Flags of chattr(1): what the kernel's ext4 has set holds here, and the other way round. That each
+# call is permitted and refused as there is for side-by-side.
 . "$(dirname "$0")/common.sh"
 
 # not_permitted command…
@@ -9,10 +10,18 @@ not_permitted() {
     grep -q "Operation not permitted" "$T/refused" || fail "$*: $(cat "$T/refused")"
 }
 
+kernel_mount_rw() {
+    mkdir -p "$T/loop"
+    mount -t ext4 -o loop "$DISK" "$T/loop"
+}
+
+all_flags() {
+    lsattr -d . free immutable append fixed log other sub sub/folder sub/file
+}
+
 start_target
 mkfs
-mkdir "$T/loop"
-mount -t ext4 -o loop "$DISK" "$T/loop"
+kernel_mount_rw
 cd "$T/loop"
 mkdir immutable append
 for file in free immutable/file append/file fixed log; do
@@ -54,6 +63,82 @@ mkdir append/folder
 not_permitted rm append/new
 not_permitted mv append/file .
 [ "$(cat log fixed)" = "$(printf 'content\nmore\ncontent')" ] || fail "changed: $(cat log fixed)"
+
+say "chattr"
+chattr -i fixed immutable
+chattr -a log append
+echo again >>fixed
+mv append/file other
+chmod 666 other
+mkdir sub
+chattr +SADdT sub
+mkdir sub/folder
+touch sub/file
+lsattr sub/file | grep -q -- '^--S---dA-*e-* ' || fail "what is new in a folder does not inherit: $(lsattr sub/file)"
+before=$(stat -c %z other)
+sleep 0.05
+chattr +id other
+[ "$(stat -c %z other)" != "$before" ] || fail "chattr does not change ctime"
+chattr +a log
+chattr +iA fixed
+not_permitted chattr +S other
+not_permitted rm -f other
+not_permitted setpriv --reuid 1001 --clear-groups chattr -i other
+! chattr -e free 2>"$T/refused" || fail "chattr -e"
+grep -q "not supported" "$T/refused" || fail "chattr -e: $(cat "$T/refused")"
+say "mapped pages"
+python3 - free fixed <<'END'
+import mmap, os, subprocess, sys, time
+
+def becomes(fd, content):
+    for _ in range(600):
+        if os.pread(fd, len(content), 0) == content:
+            return
+        time.sleep(0.1)
+    sys.exit(f"{os.pread(fd, 100, 0)} stays")
+
+def mapped(name):
+    fd = os.open(name, os.O_RDWR)
+    return fd, mmap.mmap(fd, os.fstat(fd).st_size)
+
+# what is written before it becomes immutable counts, what comes later does not
+fd, pages = mapped(sys.argv[1])
+pages[:4] = b"CONT"
+subprocess.run(["chattr", "+i", sys.argv[1]], check=True)
+pages[4:7] = b"ENT"
+try:
+    pages.flush()
+    sys.exit("msync says nothing")
+except OSError:
+    pass
+becomes(fd, b"CONTent")
+
+fd, pages = mapped(sys.argv[2])
+pages[:4] = b"FAIL"
+try:
+    pages.flush()
+    sys.exit("msync says nothing")
+except OSError:
+    pass
+becomes(fd, b"content")
+END
+all_flags >"$T/flags"
+version=$(lsattr -v other)
+cd /
+mnt_anew noatime
+cd "$M"
+all_flags | diff "$T/flags" - || fail "other flags after a fresh mount"
+[ "$(lsattr -v other)" = "$version" ] || fail "another version after a fresh mount"
+[ "$(cat free)" = CONTent ] || fail "content before it became immutable: $(cat free)"
 cd /
 umnt
 check_disk
+say "the kernel"
+kernel_mount_rw
+cd "$T/loop"
+all_flags | diff "$T/flags" - || fail "the kernel sees other flags"
+[ "$(lsattr -v other)" = "$version" ] || fail "the kernel sees another version"
+not_permitted rm -f fixed
+not_permitted rm -f log
+cd /
+kernel_umount
