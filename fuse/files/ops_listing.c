@@ -56,24 +56,25 @@ static bool is_huge(struct fs *fs, const struct inode *dir)
            bufcache_limit(fs->cache) * ENCSAN_BLOCK_BYTES;
 }
 
+/* Of a reply. */
+static size_t plus_bytes(const struct ops_job *job, const char *name)
+{
+    return fuse_add_direntry_plus(job->req, NULL, 0, name, NULL, 0);
+}
+
 /* With its attributes, and a lookup; a name that can't be read is listed without. */
 static bool add_plus(struct listing *l, const char *name, ext2_ino_t ino, int type, uint64_t next)
 {
     struct fuse_entry_param e = {.attr = {.st_ino = ino, .st_mode = type_mode(type)}};
     bool dot = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
     struct inode *inode = NULL;
-    size_t len;
 
+    if (plus_bytes(l->job, name) > l->size - l->used)
+        return false;
     if (!dot && (!l->huge || inode_find(l->fs, ino)) && inode_get(l->fs, ino, &inode) == 0)
         ops_fill_entry(l->fs, inode, &e);
-    len = fuse_add_direntry_plus(l->job->req, l->buf + l->used, l->size - l->used, name, &e,
-                                 (off_t)next);
-    if (len > l->size - l->used) {
-        if (inode)
-            inode_put(l->fs, inode, 1);
-        return false;
-    }
-    l->used += len;
+    l->used += fuse_add_direntry_plus(l->job->req, l->buf + l->used, l->size - l->used, name, &e,
+                                      (off_t)next);
     if (inode) {
         inode->parent = l->dir->ino;
         g_ptr_array_add(l->looked_up, inode);
@@ -97,9 +98,11 @@ static int add_entry(void *opaque, const char *name, ext2_ino_t ino, int type, u
     return !(l->plus ? add_plus : add_plain)(l, name, ino, type, next);
 }
 
-/* What a reply of this size may have: the blocks of its inodes. */
+/* The blocks of the inodes that the reply will have: none of them may be missing when it is
+ * filled, which is done under the lock. */
 struct foresight {
     struct fs *fs;
+    const struct ops_job *job;
     GArray *blocks; /* uint64_t */
     size_t bytes;   /* that are left of the reply */
 };
@@ -107,7 +110,7 @@ struct foresight {
 static int foresee(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t next)
 {
     struct foresight *f = opaque;
-    size_t bytes = sizeof(struct fuse_entry_param) + strlen(name);
+    size_t bytes = plus_bytes(f->job, name);
     uint64_t block = inode_table_block(f->fs, ino);
 
     if (bytes > f->bytes)
@@ -121,7 +124,8 @@ static int foresee(void *opaque, const char *name, ext2_ino_t ino, int type, uin
 /* All of its blocks, and those of the inodes, come in a few batches, and not one by one. */
 static int bring(struct fs *fs, const struct ops_job *job, size_t size, bool plus)
 {
-    struct foresight f = {.fs = fs, .blocks = g_array_new(FALSE, FALSE, sizeof(uint64_t))};
+    struct foresight f = {
+        .fs = fs, .job = job, .blocks = g_array_new(FALSE, FALSE, sizeof(uint64_t))};
     struct bufcache_tries tries = {0};
     struct inode *dir;
     int error;
