@@ -71,6 +71,8 @@ static void note_blocks(struct finds *f, struct inode *dir)
     uint32_t count = MIN(dirblock_count(f->fs, dir), BLOCKS_EACH);
     uint64_t block;
 
+    if (!LINUX_S_ISDIR(dir->raw.i_mode))
+        return;
     for (uint32_t n = 0; n < count; n++)
         if (dirblock_place(f->fs, dir, n, &block) == 0)
             note_block(f, block);
@@ -100,7 +102,7 @@ void scout_each(struct finds *f, guint from, guint to,
         int error;
 
         bufcache_try(f->fs->cache, &tries);
-        error = inode_get_by_handle(f->fs, g_array_index(f->inos, ext2_ino_t, i), &inode);
+        error = inode_get(f->fs, g_array_index(f->inos, ext2_ino_t, i), &inode);
         if (!error)
             look(f, inode);
         bufcache_end_try(f->fs->cache);
