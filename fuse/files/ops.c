@@ -151,20 +151,15 @@ static int sync_names(struct fs *fs, const struct inode *dir)
     return fs->dirsync || flags_are_dirsync(dir) ? sync_locked(fs, NULL) : 0;
 }
 
-/* What chattr(1) made so: the kernel does not know, and sends no FSYNC. */
-static int sync_if_flagged(struct fs *fs, struct inode *inode)
-{
-    bool now;
-
-    pthread_mutex_lock(&fs->lock);
-    now = flags_are_sync(inode);
-    pthread_mutex_unlock(&fs->lock);
-    return now ? fs_sync(fs, inode) : 0;
-}
-
+/* What chattr(1) made so the kernel does not know, and it sends no FSYNC. */
 int ops_sync_inode(struct fs *fs, struct inode *inode)
 {
-    return fs->sync ? fs_sync(fs, inode) : sync_if_flagged(fs, inode);
+    bool sync;
+
+    pthread_mutex_lock(&fs->lock);
+    sync = fs->sync || flags_are_sync(inode);
+    pthread_mutex_unlock(&fs->lock);
+    return sync ? fs_sync(fs, inode) : 0;
 }
 
 static void reply_made(struct fs *fs, struct ops_job *job, int error, struct inode *inode)
@@ -702,19 +697,21 @@ static void run_write(struct fs *fs, struct ops_job *job)
 {
     struct inode *inode;
     ssize_t written;
-    int error = 0;
+    bool sync;
 
     pthread_mutex_lock(&fs->lock);
     written = prepare_write(fs, job, &inode);
+    sync = written == 0 && flags_are_sync(inode);
     pthread_mutex_unlock(&fs->lock);
     if (written == 0)
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
     if (written == -ENOSPC && await_space(fs, job))
         written = data_write(fs, inode, job->data, job->size, (uint64_t)job->offset);
-    if (written > 0)
-        error = sync_if_flagged(fs, inode);
-    if (error)
-        written = error;
+    if (written > 0 && sync) {
+        int error = fs_sync(fs, inode);
+
+        written = error ? error : written;
+    }
     if (written < 0)
         ops_reply_error(job, (int)written);
     else if (ops_may_reply(job))
