@@ -122,6 +122,15 @@ static uint32_t wanted(const struct ops_job *job, uint32_t flags)
     return from_fsxattr(&x, flags);
 }
 
+static bool wants_project(const struct ops_job *job)
+{
+    struct fsxattr x = {0};
+
+    if (job->flags == FS_IOC_FSSETXATTR)
+        memcpy(&x, job->data, sizeof x);
+    return x.fsx_projid != 0;
+}
+
 /* fs->lock held */
 static int set(struct fs *fs, const struct ops_job *job, struct inode *inode)
 {
@@ -151,6 +160,8 @@ static void run_set(struct fs *fs, struct ops_job *job)
         invalidate(fs, job->ino, -1); /* ctime */
     if (!error)
         error = ops_sync_inode(fs, inode);
+    if (!error && wants_project(job))
+        error = -EOPNOTSUPP; /* after the flags are set, as on ext4 without that feature */
     if (error)
         ops_reply_error(job, error);
     else if (ops_may_reply(job))
@@ -160,18 +171,13 @@ static void run_set(struct fs *fs, struct ops_job *job)
 /* ---- the ioctls ---- */
 
 /* Of one that changes something. errno, or 0. The caller's own comes with the address of his buffer. */
-static int check_set(unsigned command, const void *arg, const void *in, size_t in_size)
+static int check_set(unsigned command, const void *arg, size_t in_size)
 {
-    struct fsxattr x;
+    size_t size = command == FS_IOC_SETFLAGS ? sizeof(uint32_t) : sizeof(struct fsxattr);
 
     if (arg)
         return ENOTTY;
-    if (in_size < (command == FS_IOC_SETFLAGS ? sizeof(uint32_t) : sizeof x))
-        return EINVAL;
-    if (command == FS_IOC_SETFLAGS)
-        return 0;
-    memcpy(&x, in, sizeof x);
-    return x.fsx_projid == 0 ? 0 : EOPNOTSUPP; /* as on ext4 without the feature */
+    return in_size < size ? EINVAL : 0;
 }
 
 void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
@@ -181,7 +187,7 @@ void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
     bool get = command == FS_IOC_GETFLAGS || command == FS_IOC_FSGETXATTR ||
                command == FS_IOC_GETVERSION;
     bool set = command == FS_IOC_SETFLAGS || command == FS_IOC_FSSETXATTR;
-    int error = get ? 0 : set ? check_set(command, arg, in, in_size) : ENOTTY;
+    int error = get ? 0 : set ? check_set(command, arg, in_size) : ENOTTY;
 
     if (error)
         fuse_reply_err(req, error);

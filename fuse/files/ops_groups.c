@@ -10,6 +10,7 @@
 #include <fuse_lowlevel.h>
 #include <linux/capability.h>
 
+#include "flags.h"
 #include "ops.h"
 
 #define GROUPS_MAX 65536 /* the kernel's NGROUPS_MAX */
@@ -87,8 +88,13 @@ void ops_setattr_sgid(struct fs *fs, struct ops_job *job, const struct inode *in
 
 int ops_write_sgid(struct fs *fs, const struct ops_job *job, struct inode *inode)
 {
+    int error;
+
     if (!loses_sgid(fs, job, inode))
         return 0;
+    error = flags_check_setattr(inode, FUSE_SET_ATTR_MODE);
+    if (error)
+        return error;
     inode->raw.i_mode &= (uint16_t)~S_ISGID;
     return inode_write(fs, inode);
 }
