@@ -2,7 +2,7 @@
 /*
  * The kinds of calls: call.h. What a FUSE daemon has no part in, or libfuse does not
  * pass on, is not among them: O_DIRECT's alignment, O_TMPFILE, collapsed and inserted
- * ranges, RENAME_WHITEOUT, the time of birth, flags of chattr(1).
+ * ranges, RENAME_WHITEOUT, the time of birth.
  */
 #include "call.h"
 
@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "draw.h"
+#include "inode_flags.h"
 
 struct kind {
     const char *name;
@@ -64,6 +65,11 @@ static long make_open(const struct call *c, struct side *s, struct answer *a)
 
     if (fd < 0)
         return -1;
+    if (inode_flags_forbid_open(fd, c->flags)) {
+        close(fd);
+        errno = EPERM;
+        return -1;
+    }
     kept = &s->fd[c->slot[0]];
     if (*kept >= 0)
         close(*kept);
@@ -101,6 +107,8 @@ static long make_write(const struct call *c, struct side *s, struct answer *a)
 
     if (fstat(slot(c, s, 0), &st) == 0 && st.st_size == DRAW_OFFSET_LIMIT) /* as draw_range */
         return 0;
+    if (inode_flags_forbid_write(slot(c, s, 0), c->length))
+        return 0;
     return write(slot(c, s, 0), c->data, c->length);
 }
 
@@ -111,6 +119,8 @@ static void draw_pwrite(struct call *c)
 
 static long make_pwrite(const struct call *c, struct side *s, struct answer *a)
 {
+    if (inode_flags_forbid_write(slot(c, s, 0), c->length))
+        return 0;
     return pwrite(slot(c, s, 0), c->data, c->length, c->offset);
 }
 
@@ -125,6 +135,8 @@ static long make_copy_range(const struct call *c, struct side *s, struct answer 
 {
     off_t from = c->offset, to = c->other_offset;
 
+    if (inode_flags_forbid_write(slot(c, s, 1), c->length))
+        return 0;
     return copy_file_range(slot(c, s, 0), &from, slot(c, s, 1), &to, c->length, 0);
 }
 
@@ -235,6 +247,8 @@ static long make_map(const struct call *c, struct side *s, struct answer *a)
     char *at;
 
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0 || c->length == 0)
+        return 0;
+    if (inode_flags_forbid_map(fd))
         return 0;
     a->bytes = MIN((size_t)st.st_size, c->length);
     at = mmap(NULL, a->bytes, c->flags ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
@@ -475,6 +489,51 @@ static long make_listxattr(const struct call *c, struct side *s, struct answer *
     return n;
 }
 
+static void draw_inode_flags(struct call *c)
+{
+    c->flags = (int)inode_flags_draw();
+}
+
+static int open_for_flags(const struct call *c)
+{
+    return open(c->path[0], O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+static long set_inode_flags(const struct call *c, const struct side *s, bool by_fsxattr)
+{
+    int fd = open_for_flags(c), result, error;
+
+    if (fd < 0)
+        return -1;
+    result = inode_flags_set(s, fd, (uint32_t)c->flags, by_fsxattr);
+    error = errno;
+    close(fd);
+    errno = error;
+    return result;
+}
+
+static long make_setflags(const struct call *c, struct side *s, struct answer *a)
+{
+    return set_inode_flags(c, s, false);
+}
+
+static long make_fssetxattr(const struct call *c, struct side *s, struct answer *a)
+{
+    return set_inode_flags(c, s, true);
+}
+
+static long make_getflags(const struct call *c, struct side *s, struct answer *a)
+{
+    int fd = open_for_flags(c);
+    uint32_t flags;
+
+    if (fd < 0)
+        return -1;
+    flags = inode_flags_of(fd);
+    close(fd);
+    return flags;
+}
+
 static void draw_umask(struct call *c)
 {
     c->mode &= 077;
@@ -532,6 +591,9 @@ static const struct kind kinds[] = {
     {"lgetxattr", 30, draw_any_xattr, make_getxattr},
     {"lremovexattr", 20, draw_any_xattr, make_removexattr},
     {"llistxattr", 15, NULL, make_listxattr},
+    {"FS_IOC_GETFLAGS", 20, NULL, make_getflags},
+    {"FS_IOC_SETFLAGS", 60, draw_inode_flags, make_setflags},
+    {"FS_IOC_FSSETXATTR", 30, draw_inode_flags, make_fssetxattr},
     {"umask", 4, draw_umask, make_umask},
 };
 
@@ -585,6 +647,11 @@ static void print_path(const char *path)
         printf(" %.60s…(%zu bytes)", path, strlen(path));
     else
         printf(" '%s'", path);
+}
+
+bool call_may_bypass_fuse(const struct call *c)
+{
+    return c->kind->make == make_access || strcmp(c->name, "system.posix_acl_default") == 0;
 }
 
 void call_print(const struct call *c)

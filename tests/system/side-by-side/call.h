@@ -52,6 +52,8 @@ struct side {
 void call_draw(struct call *call);
 /* In the working directory, with the effective user and group. */
 void call_make(const struct call *call, struct side *side, struct answer *answer);
+/* The kernel may answer it by itself: whether one may, and that a file has no default ACL any more. */
+bool call_may_bypass_fuse(const struct call *call);
 void call_print(const struct call *call);
 
 #endif

@@ -7,7 +7,8 @@
  * that one that did not change may have been set to what it was.
  *
  * Not compared: the numbers of inodes, the size of directories of several blocks (whose
- * leaves may be filled otherwise) and of removed ones, one block more or less (of extents).
+ * leaves may be filled otherwise) and of removed ones, two blocks more or less (one of extents,
+ * one of attributes that would fit into the inode again).
  */
 #include "look.h"
 
@@ -21,14 +22,17 @@
 
 #define TICK_NS 20000000
 #define DAY_S 86400
-#define BLOCK_SECTORS 8
+#define TWO_BLOCKS_SECTORS 16
 
 static struct look look(int fd, const char *path, int flags)
 {
     struct look l = {0};
+    struct statx x;
 
     if (fstatat(fd, path, &l.st, flags) != 0)
         l.error = errno;
+    else if (statx(fd, path, flags, 0, &x) == 0)
+        l.kept = x.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND);
     return l;
 }
 
@@ -37,6 +41,14 @@ static struct look look_at_parent(const char *path)
     g_autofree char *parent = g_path_get_dirname(path);
 
     return look(AT_FDCWD, parent, AT_SYMLINK_NOFOLLOW);
+}
+
+bool look_is_kept(const struct looks *looks)
+{
+    for (unsigned i = 0; i < LOOKS; i++)
+        if (looks->at[i].kept)
+            return true;
+    return false;
 }
 
 void look_all(const struct call *c, const struct side *s, struct looks *looks)
@@ -105,7 +117,7 @@ static const char *differ_in_size(const struct stat *a, const struct stat *b)
         return NULL;
     if (a->st_size != b->st_size)
         return "size";
-    if (llabs((long long)(a->st_blocks - b->st_blocks)) > BLOCK_SECTORS)
+    if (llabs((long long)(a->st_blocks - b->st_blocks)) > TWO_BLOCKS_SECTORS)
         return "blocks";
     return NULL;
 }

@@ -11,6 +11,7 @@ enum { LOOKS = 8 };
 
 struct look {
     int error; /* of stat */
+    bool kept; /* it is immutable or append-only, as far as the kernel knows */
     struct stat st;
 };
 
@@ -21,6 +22,9 @@ struct looks {
 
 /* The files of its paths, with links followed and not, their directories, its open files. */
 void look_all(const struct call *call, const struct side *side, struct looks *looks);
+
+/* One of them is immutable or append-only. */
+bool look_is_kept(const struct looks *looks);
 
 /* NULL, or what is not the same on both sides after a call; until the next one. */
 const char *look_compare(const struct looks before[SIDES], const struct looks after[SIDES]);

@@ -12,6 +12,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "inode_flags.h"
 #include "look.h"
 
 #define BLOCK_BYTES 4096
@@ -94,6 +95,19 @@ static bool same_texts(const GPtrArray *a, const GPtrArray *b)
     return same;
 }
 
+/* 0, too, for who may not read it. */
+static uint32_t flags_of(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint32_t flags = 0;
+
+    if (fd >= 0) {
+        flags = inode_flags_of(fd);
+        close(fd);
+    }
+    return flags;
+}
+
 static bool same_link(const char *a, const char *b)
 {
     char x[BLOCK_BYTES], y[BLOCK_BYTES];
@@ -135,6 +149,8 @@ static void compare_file(struct walk *w, const char *a, const char *b)
         differ(w, a, "set of attributes");
     if (S_ISLNK(s.st_mode) && !same_link(a, b))
         differ(w, a, "target");
+    if ((S_ISREG(s.st_mode) || S_ISDIR(s.st_mode)) && flags_of(a) != flags_of(b))
+        differ(w, a, "set of flags");
     if (S_ISREG(s.st_mode) && sum_of_data(a) != sum_of_data(b))
         differ(w, a, "content");
 }
