@@ -15,6 +15,7 @@
 
 #include "data.h"
 #include "held.h"
+#include "scout.h"
 
 /* How far the file is looked at beyond a range: more than is ever read ahead. */
 #define STREAM_BLOCKS 8192
@@ -31,6 +32,7 @@ struct read_request {
     uint64_t offset;   /* in the file, of buf */
     size_t capacity;   /* of buf */
     size_t got;        /* what the file has of it */
+    bool scouted;      /* the files beside it come without being asked for */
     atomic_uint parts; /* still to come, and 1 while there may be more */
     atomic_int error;
     void (*done)(void *opaque, int error, size_t got);
@@ -152,6 +154,7 @@ static int try_to_map(struct read_request *r, GArray *runs)
         g_array_set_size(runs, 0);
         error = map_range(r, runs);
     } while (bufcache_tried(fs->cache, &fs->lock));
+    r->scouted = scout_has_read(fs, r->inode);
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
@@ -179,7 +182,8 @@ static uint64_t contiguous_end(const GArray *runs, guint *i)
 
 /* How a reader goes on from the i-th run. Small files lie side by side in the
  * order in which they were written, and are often read in that order: then a
- * stream goes on from one to the next. */
+ * stream goes on from one to the next, unless the scout has them all brought: read in
+ * any order, each once, they would be brought again. */
 static struct encsan_stream stream_of(const struct read_request *r, const GArray *runs, guint i)
 {
     const struct extent_run *run = &g_array_index(runs, struct extent_run, i);
@@ -191,7 +195,7 @@ static struct encsan_stream stream_of(const struct read_request *r, const GArray
         stream.then = run->physical * BLOCK;
         if (is_written(run))
             stream.then_end = contiguous_end(runs, &i);
-    } else if (r->offset == 0 && small) {
+    } else if (r->offset == 0 && small && !r->scouted) {
         stream.end += NEIGHBOURS_BYTES;
     }
     return stream;

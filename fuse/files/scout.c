@@ -162,9 +162,21 @@ void scout_listed(struct scout *scout, struct inode *dir)
     push(scout, look_into, dir->ino);
 }
 
+static struct inode *parent_of(struct fs *fs, const struct inode *inode)
+{
+    return inode->parent ? inode_find(fs, inode->parent) : NULL;
+}
+
+bool scout_has_read(struct fs *fs, const struct inode *inode)
+{
+    const struct inode *dir = parent_of(fs, inode);
+
+    return dir && dir->data_scouted;
+}
+
 void scout_read(struct scout *scout, struct inode *inode)
 {
-    struct inode *dir = inode->parent ? inode_find(scout->fs, inode->parent) : NULL;
+    struct inode *dir = parent_of(scout->fs, inode);
 
     if (!dir || !LINUX_S_ISREG(inode->raw.i_mode) || inode_size(inode) > FS_SMALL_FILE_BYTES)
         return;

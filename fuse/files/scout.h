@@ -15,5 +15,7 @@ void scout_listed(struct scout *scout, struct inode *dir);
 /* Somebody reads this file from its beginning. If others in its directory were, too, the data
  * of all small ones there is brought, and of those in the directories that follow. */
 void scout_read(struct scout *scout, struct inode *inode);
+/* Whether that has been done for its directory. fs->lock held. */
+bool scout_has_read(struct fs *fs, const struct inode *inode);
 
 #endif
