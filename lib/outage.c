@@ -15,7 +15,7 @@ void outage_begin(struct encsan *v)
 {
     v->outage_us = now_us();
     v->outage_told = v->outage_expired = false;
-    pthread_cond_signal(&v->tick);
+    volume_wake_ticker(v);
 }
 
 void outage_tell(struct encsan *v, const char *why)

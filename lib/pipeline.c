@@ -144,7 +144,7 @@ static void answered(struct encsan *v, struct segment *s, const struct slot *slo
     } else if (slot->status == SLOT_BUSY) {
         s->state = SEGMENT_RETRY;
         TAILQ_INSERT_TAIL(&v->retry, s, queue);
-        pthread_cond_signal(&v->tick);
+        volume_wake_ticker(v);
     } else if (slot->status == SLOT_CHECK && ++s->attempts < ATTEMPTS_MAX) {
         if (!v->error)
             volume_log(v, "write refused by the target (sense %X/%02X/%02X), sent again",

@@ -214,6 +214,7 @@ struct encsan {
 
     pthread_mutex_t lock; /* guards everything that follows, and segments */
     pthread_cond_t tick;  /* wakes the ticker */
+    bool ticker_sleeps;   /* for want of something to do, and not between two looks */
     pthread_cond_t idle;  /* a slot became free */
     pthread_cond_t sessions_changed;
     bool ending;  /* no request will come any more */
@@ -295,6 +296,8 @@ void volume_log(struct encsan *v, const char *format, ...) __attribute__((format
 /* The target cannot write: reads go on, everything else ends with -EIO. */
 void volume_fail_writes(struct encsan *v);
 void volume_finish(struct encsan *v, struct request *r, int error);
+/* There is something for the ticker: it looks within a tenth of a second. */
+void volume_wake_ticker(struct encsan *v);
 /* One with undefined contents, until it is finished; NULL: out of memory. Lock held. */
 struct request *request_take(struct encsan *v);
 

@@ -260,7 +260,7 @@ static void apply(struct encsan *v, const struct sync *sync, const struct wire_r
 static void retry_later(struct encsan *v)
 {
     v->sync_paused = true;
-    pthread_cond_signal(&v->tick);
+    volume_wake_ticker(v);
     if (++v->sync_failures >= SYNC_FAILURES_MAX)
         volume_fail(v, -EIO, "the target answers no SYNC any more");
 }

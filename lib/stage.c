@@ -58,7 +58,7 @@ static struct segment *segment_new(struct encsan *v, enum wire_operation operati
     RB_INSERT(segment_tree, &v->staged, s);
     TAILQ_INSERT_TAIL(&v->by_age, s, order);
     TAILQ_INSERT_TAIL(&v->filling, s, queue);
-    pthread_cond_signal(&v->tick);
+    volume_wake_ticker(v);
     return s;
 }
 

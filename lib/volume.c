@@ -105,11 +105,19 @@ static bool is_quiet(const struct encsan *v)
            !outage_has_limit(v);
 }
 
+void volume_wake_ticker(struct encsan *v)
+{
+    if (v->ticker_sleeps)
+        pthread_cond_signal(&v->tick);
+    v->ticker_sleeps = false;
+}
+
 static void wait_tick(struct encsan *v)
 {
     uint64_t until_us;
 
-    while (is_quiet(v) && !v->closing)
+    v->ticker_sleeps = is_quiet(v);
+    while (v->ticker_sleeps && !v->closing)
         pthread_cond_wait(&v->tick, &v->lock);
     until_us = now_us() + TICK_US;
     while (!v->closing && now_us() < until_us)

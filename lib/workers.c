@@ -133,8 +133,8 @@ void workers_push(struct workers *w, struct job *job)
     pthread_mutex_lock(&w->lock);
     *w->last = job;
     w->last = &job->next;
-    pthread_cond_signal(&w->pushed);
     pthread_mutex_unlock(&w->lock);
+    pthread_cond_signal(&w->pushed); /* under the lock, whom it wakes would wait for that at once */
 }
 
 unsigned workers_count(const struct workers *w)
