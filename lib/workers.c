@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The worker pool: one queue, one lock, threads that take the oldest job.
+ * The worker pool: one queue, one lock, threads that take the oldest job. Those that find none
+ * sleep on a semaphore, and not on a condition: its sleepers wake up to wait for the lock, and mark that as waited
+ * for, so that each unlock calls the kernel, for nobody.
  */
 #include "workers.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,14 +19,25 @@
 #define NAME_BYTES 16 /* of a thread, with the NUL: pthread_setname_np(3) */
 
 struct workers {
-    pthread_mutex_t lock; /* protects the queue and `ending` */
-    pthread_cond_t pushed;
+    sem_t wake;
+    pthread_mutex_t lock; /* protects what follows, up to `ending` */
     struct job *first, **last;
+    unsigned sleepers; /* threads that nobody has woken yet */
     bool ending;
     char name[NAME_BYTES];
     unsigned count;
     pthread_t threads[];
 };
+
+/* Lock held; let go of meanwhile. */
+static void sleep_on(struct workers *w)
+{
+    w->sleepers++;
+    pthread_mutex_unlock(&w->lock);
+    while (sem_wait(&w->wake) != 0 && errno == EINTR)
+        ;
+    pthread_mutex_lock(&w->lock);
+}
 
 /* NULL: the pool ends and nothing is left. */
 static struct job *pop(struct workers *w)
@@ -31,7 +46,7 @@ static struct job *pop(struct workers *w)
 
     pthread_mutex_lock(&w->lock);
     while (!w->first && !w->ending)
-        pthread_cond_wait(&w->pushed, &w->lock);
+        sleep_on(w);
     job = w->first;
     if (job) {
         w->first = job->next;
@@ -102,7 +117,7 @@ struct workers *workers_new(const char *name, unsigned count)
     if (!w)
         return NULL;
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->pushed, NULL);
+    sem_init(&w->wake, 0, 0);
     w->last = &w->first;
     snprintf(w->name, sizeof w->name, "%s", name);
     if (start_threads(w, count) != 0) {
@@ -118,23 +133,29 @@ void workers_free(struct workers *w)
         return;
     pthread_mutex_lock(&w->lock);
     w->ending = true;
-    pthread_cond_broadcast(&w->pushed);
+    for (; w->sleepers > 0; w->sleepers--)
+        sem_post(&w->wake);
     pthread_mutex_unlock(&w->lock);
     for (unsigned i = 0; i < w->count; i++)
         pthread_join(w->threads[i], NULL);
     pthread_mutex_destroy(&w->lock);
-    pthread_cond_destroy(&w->pushed);
+    sem_destroy(&w->wake);
     free(w);
 }
 
 void workers_push(struct workers *w, struct job *job)
 {
+    bool wake;
+
     job->next = NULL;
     pthread_mutex_lock(&w->lock);
     *w->last = job;
     w->last = &job->next;
+    wake = w->sleepers > 0;
+    w->sleepers -= wake;
     pthread_mutex_unlock(&w->lock);
-    pthread_cond_signal(&w->pushed); /* under the lock, whom it wakes would wait for that at once */
+    if (wake)
+        sem_post(&w->wake);
 }
 
 unsigned workers_count(const struct workers *w)
