@@ -23,7 +23,7 @@ static void wait_begin(struct lease *l, struct lease_write *w)
     TAILQ_INSERT_TAIL(&l->waiting, w, link);
     l->waiting_count++;
     l->waiting_bytes += w->bytes;
-    pthread_cond_signal(&l->work);
+    durable_look(l);
 }
 
 static void wait_end(struct lease *l, struct lease_write *w)
@@ -99,7 +99,7 @@ static void executed(struct lease *l, const struct lease_write *w)
         l->audit.twice++;
     ordinals_execute(&l->ordinals, w->ordinal);
     l->executions++;
-    pthread_cond_signal(&l->work);
+    durable_look(l);
 }
 
 struct sense lease_finish(struct lease *l, struct lease_write *w, struct sense sense)

@@ -131,6 +131,12 @@ static bool wants_flush(struct lease *l)
     return false;
 }
 
+void durable_look(struct lease *l)
+{
+    if (wants_flush(l))
+        pthread_cond_signal(&l->work);
+}
+
 static void *syncer_thread(void *arg)
 {
     struct lease *l = arg;
@@ -186,8 +192,9 @@ void lease_sync(struct lease *l, struct lease_sync *s)
     if (waits) {
         s->deadline_us = now_us() + WIRE_SYNC_WAIT_US;
         TAILQ_INSERT_TAIL(&l->syncs, s, link);
-        pthread_cond_signal(&l->work);
-        pthread_cond_signal(&l->deadline);
+        durable_look(l);
+        if (TAILQ_FIRST(&l->syncs) == s) /* else the clock waits for an earlier one */
+            pthread_cond_signal(&l->deadline);
     }
     pthread_mutex_unlock(&l->lock);
     if (!waits)

@@ -82,6 +82,8 @@ void claim_waiting(struct lease *l, struct due *due);
 /* With the lock held: answers the SYNCs of one session or (NULL) of all. */
 void durable_answer_syncs(struct lease *l, const void *session, struct due *due);
 void durable_boot_id(const struct lease *l, struct wire_boot_id *boot_id);
+/* Wakes the syncer, if there is now something to flush for somebody. */
+void durable_look(struct lease *l);
 bool durable_start(struct lease *l); /* its threads; false: none, or none of them */
 void durable_stop(struct lease *l);
 
