@@ -15,6 +15,14 @@ kernel_mount_rw() {
     mount -t ext4 -o loop "$DISK" "$T/loop"
 }
 
+kill_and_mount() {
+    kill -9 "$FS_PID"
+    wait "$FS_PID" || :
+    umount -l "$M" 2>/dev/null || :
+    gone encsanfs
+    mnt 2>"$T/mnt.err"
+}
+
 all_flags() {
     lsattr -d . free immutable append fixed log other sub sub/folder sub/file
 }
@@ -77,8 +85,9 @@ touch sub/file
 lsattr sub/file | grep -q -- '^--S---dA-*e-* ' || fail "what is new in a folder does not inherit: $(lsattr sub/file)"
 before=$(stat -c %z other)
 sleep 0.05
-chattr +id other
+chattr +d other
 [ "$(stat -c %z other)" != "$before" ] || fail "chattr does not change ctime"
+chattr +i other
 chattr +a log
 chattr +iA fixed
 not_permitted chattr +S other
@@ -86,9 +95,16 @@ not_permitted rm -f other
 not_permitted setpriv --reuid 1001 --clear-groups chattr -i other
 ! chattr -e free 2>"$T/refused" || fail "chattr -e"
 grep -q "not supported" "$T/refused" || fail "chattr -e: $(cat "$T/refused")"
+say "no times of reading"
+echo quiet >quiet
+chattr +A quiet
+touch -d '2001-01-01 UTC' quiet
 say "mapped pages"
 python3 - free fixed <<'END'
-import mmap, os, subprocess, sys, time
+import fcntl, mmap, os, struct, sys, time
+
+FS_IOC_SETFLAGS = 1 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 2
+FS_IMMUTABLE_EXTENTS = 0x80010
 
 def becomes(fd, content):
     for _ in range(600):
@@ -104,7 +120,7 @@ def mapped(name):
 # what is written before it becomes immutable counts, what comes later does not
 fd, pages = mapped(sys.argv[1])
 pages[:4] = b"CONT"
-subprocess.run(["chattr", "+i", sys.argv[1]], check=True)
+fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", FS_IMMUTABLE_EXTENTS)) # chattr would close it, too
 pages[4:7] = b"ENT"
 try:
     pages.flush()
@@ -125,12 +141,30 @@ END
 all_flags >"$T/flags"
 version=$(lsattr -v other)
 cd /
-mnt_anew noatime
+mnt_anew
 cd "$M"
 all_flags | diff "$T/flags" - || fail "other flags after a fresh mount"
 [ "$(lsattr -v other)" = "$version" ] || fail "another version after a fresh mount"
 [ "$(cat free)" = CONTent ] || fail "content before it became immutable: $(cat free)"
+cat quiet >/dev/null
+[ "$(stat -c %X quiet)" = 978307200 ] || fail "the time of reading changes: $(stat -c %x quiet)"
 cd /
+umnt
+check_disk
+say "synchronous: what was answered survives a kill of encsanfs"
+mnt_logged commit=300
+mkdir "$M/plain"
+touch "$M/synchronous"
+chattr +S "$M/synchronous"
+chattr +D "$M/plain"
+echo "written with +S" >"$M/synchronous"
+kill_and_mount
+[ "$(cat "$M/synchronous")" = "written with +S" ] || fail "+S: $(cat "$M/synchronous")"
+umnt
+mnt_logged commit=300
+touch "$M/plain/made"
+kill_and_mount
+[ -e "$M/plain/made" ] || fail "+D: it was made, and is not there"
 umnt
 check_disk
 say "the kernel"
