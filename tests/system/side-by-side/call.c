@@ -135,7 +135,7 @@ static long make_copy_range(const struct call *c, struct side *s, struct answer 
 {
     off_t from = c->offset, to = c->other_offset;
 
-    if (inode_flags_forbid_write(slot(c, s, 1), c->length))
+    if (inode_flags_keep(slot(c, s, 1)))
         return 0;
     return copy_file_range(slot(c, s, 0), &from, slot(c, s, 1), &to, c->length, 0);
 }
@@ -248,7 +248,7 @@ static long make_map(const struct call *c, struct side *s, struct answer *a)
 
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0 || c->length == 0)
         return 0;
-    if (inode_flags_forbid_map(fd))
+    if (inode_flags_keep(fd))
         return 0;
     a->bytes = MIN((size_t)st.st_size, c->length);
     at = mmap(NULL, a->bytes, c->flags ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);

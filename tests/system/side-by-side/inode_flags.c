@@ -97,7 +97,7 @@ bool inode_flags_forbid_write(int fd, size_t length)
     return (flags & FS_APPEND_FL && !appends) || (flags & FS_IMMUTABLE_FL && length == 0);
 }
 
-bool inode_flags_forbid_map(int fd)
+bool inode_flags_keep(int fd)
 {
     return all_flags(fd) & KEPT;
 }

@@ -18,9 +18,11 @@ int inode_flags_set(const struct side *side, int fd, uint32_t flags, bool by_fsx
 
 /* ext4 would not have opened it: FUSE does, and it is the write that fails. */
 bool inode_flags_forbid_open(int fd, int open_flags);
-/* The same for what was opened before it had these flags, and for mapped pages. Of nothing that is
- * written FUSE does not tell the file system. */
+/* The same for what was opened before it had these flags. Of nothing that is written FUSE does not
+ * tell the file system. */
 bool inode_flags_forbid_write(int fd, size_t length);
-bool inode_flags_forbid_map(int fd);
+/* It is immutable or append-only: mapping is not for FUSE to refuse, nor is copying, of which it
+ * hears when there are bytes to be written. */
+bool inode_flags_keep(int fd);
 
 #endif
