@@ -37,9 +37,12 @@ static int forbidden_by(const struct inode *inode, uint32_t flags)
     return inode->raw.i_flags & flags ? -EPERM : 0;
 }
 
-int flags_check_write(const struct inode *inode, int open_flags)
+/* O_APPEND alone says nothing: one may write elsewhere with RWF_NOAPPEND. */
+int flags_check_write(const struct inode *inode, int open_flags, uint64_t offset)
 {
-    return forbidden_by(inode, open_flags & O_APPEND ? EXT2_IMMUTABLE_FL : KEPT);
+    bool adds = open_flags & O_APPEND && offset >= inode_size(inode);
+
+    return forbidden_by(inode, adds ? EXT2_IMMUTABLE_FL : KEPT);
 }
 
 int flags_check_write_of_pages(const struct inode *inode)
@@ -93,6 +96,11 @@ static uint32_t suitable(mode_t mode, uint32_t flags)
 bool flags_keep(uint32_t flags)
 {
     return flags & KEPT;
+}
+
+bool flags_are_append(const struct inode *inode)
+{
+    return inode->raw.i_flags & EXT2_APPEND_FL;
 }
 
 uint32_t flags_shown(const struct inode *inode)

@@ -9,7 +9,7 @@
 #include "fs.h"
 
 /* Each 0 or -EPERM, for what is about to happen. */
-int flags_check_write(const struct inode *inode, int open_flags);
+int flags_check_write(const struct inode *inode, int open_flags, uint64_t offset);
 int flags_check_write_of_pages(const struct inode *inode); /* that somebody has mapped */
 int flags_check_allocate(const struct inode *inode, int mode); /* FALLOC_FL_* */
 int flags_check_setattr(const struct inode *inode, int to_set); /* FUSE_SET_ATTR_* */
@@ -19,6 +19,7 @@ int flags_check_add(const struct inode *dir); /* a name in it */
 int flags_check_remove(const struct inode *dir, const struct inode *inode);
 
 bool flags_keep(uint32_t flags); /* what was written, or names that were added */
+bool flags_are_append(const struct inode *inode);
 uint32_t flags_shown(const struct inode *inode); /* to FS_IOC_GETFLAGS */
 /* What FS_IOC_SETFLAGS with `wanted` makes of them: *flags, for raw.i_flags. -EPERM, -EOPNOTSUPP. */
 int flags_change(const struct inode *inode, uint32_t wanted, uint32_t *flags);

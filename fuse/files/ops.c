@@ -687,10 +687,10 @@ static int prepare_write(struct fs *fs, const struct ops_job *job, struct inode 
 
     if (error)
         return error;
-    if (job->flags) /* it is the kernel, for whoever mapped it */
-        return flags_check_write_of_pages(*inode);
-    error = flags_check_write(*inode, job->open_flags);
-    return error ? error : ops_write_sgid(fs, job, *inode);
+    error = ops_check_write(fs, job, *inode);
+    if (error || job->flags) /* it is the kernel, for whoever mapped it */
+        return error;
+    return ops_write_sgid(fs, job, *inode);
 }
 
 static void run_write(struct fs *fs, struct ops_job *job)

@@ -49,6 +49,8 @@ int ops_sync_inode(struct fs *fs, struct inode *inode);
 /* ---- ops_flags.c ---- */
 /* The kernel sends what is dirty of a file's pages, waits for the answer, and forgets them. fs->lock not held. */
 void ops_forget_pages(struct fs *fs, fuse_ino_t ino);
+/* Whether they forbid this write: 0 or -EPERM. fs->lock held; let go of meanwhile. */
+int ops_check_write(struct fs *fs, const struct ops_job *job, const struct inode *inode);
 void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
               struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
               size_t out_size);

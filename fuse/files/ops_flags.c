@@ -21,6 +21,9 @@
 #include "flags.h"
 #include "ops.h"
 
+#define TURN_US 1000
+#define TURN_TRIES 10000
+
 /* ---- what the kernel keeps ---- */
 
 /* Pages from this byte on; -1: its attributes alone. The kernel may not know the inode: so be it. */
@@ -37,6 +40,29 @@ static void invalidate(struct fs *fs, fuse_ino_t ino, off_t from)
 void ops_forget_pages(struct fs *fs, fuse_ino_t ino)
 {
     invalidate(fs, ino, 0);
+}
+
+/* ---- writes ---- */
+
+/* A long write with O_DIRECT comes in pieces, side by side: what is append-only gets them one after
+ * the other. One that never comes, or was written behind the end, is not waited for for ever. */
+static void await_turn(struct fs *fs, const struct ops_job *job, const struct inode *inode)
+{
+    for (unsigned tries = 0; tries < TURN_TRIES && flags_are_append(inode) &&
+                             (uint64_t)job->offset > inode_size(inode);
+         tries++) {
+        pthread_mutex_unlock(&fs->lock);
+        g_usleep(TURN_US);
+        pthread_mutex_lock(&fs->lock);
+    }
+}
+
+int ops_check_write(struct fs *fs, const struct ops_job *job, const struct inode *inode)
+{
+    if (job->flags) /* of a page that somebody has mapped */
+        return flags_check_write_of_pages(inode);
+    await_turn(fs, job, inode);
+    return flags_check_write(inode, job->open_flags, (uint64_t)job->offset);
 }
 
 /* ---- struct fsxattr ---- */

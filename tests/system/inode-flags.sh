@@ -95,6 +95,23 @@ not_permitted rm -f other
 not_permitted setpriv --reuid 1001 --clear-groups chattr -i other
 ! chattr -e free 2>"$T/refused" || fail "chattr -e"
 grep -q "not supported" "$T/refused" || fail "chattr -e: $(cat "$T/refused")"
+say "append-only, but not written at the end"
+python3 - log <<'END'
+import os, sys
+
+RWF_NOAPPEND = 0x20 # Linux 6.9; before, it is not supported
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+try:
+    os.pwritev(fd, [b"other"], 0, RWF_NOAPPEND)
+    sys.exit("written")
+except OSError:
+    pass
+END
+random_file "$T/pieces" 12
+touch pieces
+chattr +a pieces
+dd if="$T/pieces" of=pieces bs=12M oflag=direct,append conv=notrunc status=none
+same pieces "$T/pieces"
 say "no times of reading"
 echo quiet >quiet
 chattr +A quiet
