@@ -11,44 +11,25 @@
 
 #include <errno.h>
 
-#include "dirblock.h"
 #include "scout_data.h"
+#include "scout_tree.h"
 
-#define THREADS 2
-#define CHUNK 128      /* directories that are looked at under one hold of fs->lock */
-#define BLOCKS_EACH 16 /* of a directory, that are brought */
+#define THREADS 3 /* a tree's, and others */
 
 struct scout {
     struct fs *fs;
     GThreadPool *pool; /* of struct task */
+    struct scout_tree *tree;
 };
 
 struct task {
-    void (*look)(struct finds *f, ext2_ino_t ino);
-    ext2_ino_t ino;
+    void (*run)(struct finds *f, void *what);
+    void *what;
 };
 
 static void note_block(struct finds *f, uint64_t block)
 {
     g_array_append_val(f->blocks, block);
-}
-
-static int note_dir(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t cookie)
-{
-    struct finds *f = opaque;
-
-    if (type == EXT2_FT_DIR && cookie > 2) /* not "." and ".." */
-        g_array_append_val(f->inos, ino);
-    return f->inos->len >= bufcache_limit(f->fs->cache) / 4;
-}
-
-static int note_inode(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t cookie)
-{
-    struct finds *f = opaque;
-
-    if (cookie > 2 && !inode_find(f->fs, ino))
-        note_block(f, inode_table_block(f->fs, ino));
-    return f->blocks->len >= bufcache_limit(f->fs->cache) / 4;
 }
 
 void scout_find(struct finds *f, ext2_ino_t ino, scout_note *note)
@@ -63,25 +44,6 @@ void scout_find(struct finds *f, ext2_ino_t ino, scout_note *note)
         if (dir)
             dir_iterate(f->fs, dir, 0, note, f);
     } while (bufcache_tried(f->fs->cache, &f->fs->lock));
-}
-
-/* Its first blocks, where its inode says that they are. */
-static void note_blocks(struct finds *f, struct inode *dir)
-{
-    uint32_t count = MIN(dirblock_count(f->fs, dir), BLOCKS_EACH);
-    uint64_t block;
-
-    if (!LINUX_S_ISDIR(dir->raw.i_mode))
-        return;
-    for (uint32_t n = 0; n < count; n++)
-        if (dirblock_place(f->fs, dir, n, &block) == 0)
-            note_block(f, block);
-}
-
-static void note_children(struct finds *f, struct inode *dir)
-{
-    if (dirblock_count(f->fs, dir) <= BLOCKS_EACH)
-        dir_iterate(f->fs, dir, 0, note_inode, f);
 }
 
 void scout_bring_inodes(struct finds *f, guint from, guint to)
@@ -111,24 +73,12 @@ void scout_each(struct finds *f, guint from, guint to,
     }
 }
 
-static void bring_from_each(struct finds *f, guint from, guint to,
-                            void (*look)(struct finds *f, struct inode *dir))
+void scout_bring_from_each(struct finds *f, guint from, guint to,
+                           void (*look)(struct finds *f, struct inode *inode))
 {
     g_array_set_size(f->blocks, 0);
     scout_each(f, from, to, look);
     bufcache_bring(f->fs->cache, f->blocks, &f->fs->lock);
-}
-
-static void look_into(struct finds *f, ext2_ino_t ino)
-{
-    scout_find(f, ino, note_dir);
-    for (guint i = 0; i < f->inos->len; i += CHUNK) {
-        guint end = MIN(i + CHUNK, f->inos->len);
-
-        scout_bring_inodes(f, i, end);
-        bring_from_each(f, i, end, note_blocks);
-        bring_from_each(f, i, end, note_children);
-    }
 }
 
 static void go(gpointer data, gpointer opaque)
@@ -139,27 +89,25 @@ static void go(gpointer data, gpointer opaque)
                       g_array_new(FALSE, FALSE, sizeof(uint64_t))};
 
     pthread_mutex_lock(&f.fs->lock);
-    task->look(&f, task->ino);
+    task->run(&f, task->what);
     pthread_mutex_unlock(&f.fs->lock);
     g_array_free(f.inos, TRUE);
     g_array_free(f.blocks, TRUE);
     g_free(task);
 }
 
-static void push(struct scout *scout, void (*look)(struct finds *f, ext2_ino_t ino), ext2_ino_t ino)
+static void push(struct scout *scout, void (*run)(struct finds *f, void *what), void *what)
 {
     struct task *task = g_new(struct task, 1);
 
-    *task = (struct task){look, ino};
+    *task = (struct task){run, what};
     g_thread_pool_push(scout->pool, task, NULL);
 }
 
 void scout_listed(struct scout *scout, struct inode *dir)
 {
-    if (dir->scouted)
-        return;
-    dir->scouted = true;
-    push(scout, look_into, dir->ino);
+    if (scout_tree_listed(scout->tree, dir))
+        push(scout, scout_tree_go, scout->tree);
 }
 
 static struct inode *parent_of(struct fs *fs, const struct inode *inode)
@@ -182,7 +130,7 @@ void scout_read(struct scout *scout, struct inode *inode)
         return;
     dir->small_reads++;
     if (dir->small_reads == (dir->data_scouted ? 1 : 2))
-        push(scout, scout_data, dir->ino);
+        push(scout, scout_data, GUINT_TO_POINTER(dir->ino));
 }
 
 struct scout *scout_new(struct fs *fs)
@@ -190,7 +138,8 @@ struct scout *scout_new(struct fs *fs)
     struct scout *scout = g_new(struct scout, 1);
 
     scout->fs = fs;
-    scout->pool = g_thread_pool_new(go, scout, THREADS, FALSE, NULL);
+    scout->tree = scout_tree_new(fs);
+    scout->pool = g_thread_pool_new_full(go, scout, g_free, THREADS, FALSE, NULL);
     return scout;
 }
 
@@ -199,5 +148,6 @@ void scout_free(struct scout *scout)
     if (!scout)
         return;
     g_thread_pool_free(scout->pool, TRUE, TRUE);
+    scout_tree_free(scout->tree);
     g_free(scout);
 }

@@ -118,8 +118,8 @@ static void bring_following(struct finds *f, ext2_ino_t ino)
         bytes += bring_files(f, g_array_index(dirs, ext2_ino_t, i));
 }
 
-void scout_data(struct finds *f, ext2_ino_t ino)
+void scout_data(struct finds *f, void *ino)
 {
-    bring_files(f, ino);
-    bring_following(f, ino);
+    bring_files(f, GPOINTER_TO_UINT(ino));
+    bring_following(f, GPOINTER_TO_UINT(ino));
 }

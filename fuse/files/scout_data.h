@@ -20,9 +20,12 @@ void scout_bring_inodes(struct finds *f, guint from, guint to);
 /* Looks at each of them, where it is there: what is missing then is not waited for. */
 void scout_each(struct finds *f, guint from, guint to,
                 void (*look)(struct finds *f, struct inode *inode));
+/* The blocks that `look` finds of each. */
+void scout_bring_from_each(struct finds *f, guint from, guint to,
+                           void (*look)(struct finds *f, struct inode *inode));
 
 /* ---- scout_data.c ---- */
 /* Small files of this directory, or if they have been brought of those behind it. */
-void scout_data(struct finds *f, ext2_ino_t ino);
+void scout_data(struct finds *f, void *ino);
 
 #endif
