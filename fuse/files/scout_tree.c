@@ -125,6 +125,17 @@ static void has_come(struct scout_tree *tree, struct foreseen *dir)
         forget(tree, dir);
 }
 
+static void foresee_all(struct scout_tree *tree, const GArray *inos)
+{
+    for (guint i = inos->len; i-- > 0;) { /* the first one in front of the others */
+        ext2_ino_t ino = g_array_index(inos, ext2_ino_t, i);
+        const struct inode *inode = inode_find(tree->fs, ino);
+
+        if (!find(tree, ino) && !(inode && inode->scouted))
+            foresee(tree, ino);
+    }
+}
+
 /* It may have been skipped for good. */
 static void count_no_more(struct scout_tree *tree, struct foreseen *dir)
 {
@@ -132,13 +143,12 @@ static void count_no_more(struct scout_tree *tree, struct foreseen *dir)
     dir->blocks = 0;
 }
 
-/* Where nobody was expected. What was brought for others may be of no use. */
-static void begin(struct scout_tree *tree, ext2_ino_t ino)
+/* Where nobody was expected: what was brought for others may be of no use. */
+static void begin_anew(struct scout_tree *tree)
 {
     for (GList *link = tree->brought.tail; link && tree->unlisted; link = link->prev)
         count_no_more(tree, link->data);
     tree->budget = MIN(BUDGET_FIRST, tree->most);
-    foresee(tree, ino)->listed = true;
 }
 
 /* In an order of names perhaps, and not of the directory: those before it can wait. */
@@ -148,42 +158,12 @@ static void put_first(struct scout_tree *tree, const struct foreseen *dir)
         g_queue_push_tail_link(&tree->ahead, g_queue_pop_head_link(&tree->ahead));
 }
 
-static void go_on(struct scout_tree *tree, struct foreseen *dir)
-{
-    tree->budget = MIN(2 * tree->budget, tree->most);
-    if (dir->state == BROUGHT) {
-        forget(tree, dir);
-        if (tree->unlisted >= tree->budget) /* else those that were skipped would stop it */
-            count_no_more(tree, tree->brought.head->data);
-        return;
-    }
-    dir->listed = true;
-    if (dir->state == AHEAD)
-        put_first(tree, dir);
-}
-
 /* With so many that come already. */
 static bool may_come(const struct scout_tree *tree, size_t coming)
 {
     const struct foreseen *next = tree->ahead.head ? tree->ahead.head->data : NULL;
 
     return next && (next->listed || tree->unlisted + coming * BLOCKS_GUESSED < tree->budget);
-}
-
-bool scout_tree_listed(struct scout_tree *tree, struct inode *inode)
-{
-    struct foreseen *dir = find(tree, inode->ino);
-
-    if (dir)
-        go_on(tree, dir);
-    else if (!inode->scouted)
-        begin(tree, inode->ino);
-    inode->scouted = true;
-    /* many at once, and not each when there is room for it */
-    if (tree->going || !may_come(tree, tree->budget / 2 / BLOCKS_GUESSED))
-        return false;
-    tree->going = true;
-    return true;
 }
 
 /* ---- bringing ---- */
@@ -210,12 +190,17 @@ static void note_blocks(struct finds *f, struct inode *dir)
             note_block(f, block);
 }
 
+static bool is_dot(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
 static int note_child(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t cookie)
 {
     struct batch *b = opaque;
     uint64_t block = inode_table_block(b->f.fs, ino);
 
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+    if (is_dot(name))
         return 0;
     if (type == EXT2_FT_DIR)
         g_array_append_val(b->found, ino);
@@ -270,17 +255,6 @@ static void put_back(struct scout_tree *tree, struct batch *b, guint i)
     g_ptr_array_set_size(b->dirs, i);
 }
 
-static void foresee_found(struct scout_tree *tree, const struct batch *b)
-{
-    for (guint i = b->found->len; i-- > 0;) { /* the first one in front of the others */
-        ext2_ino_t ino = g_array_index(b->found, ext2_ino_t, i);
-        const struct inode *inode = inode_find(tree->fs, ino);
-
-        if (!find(tree, ino) && !(inode && inode->scouted))
-            foresee(tree, ino);
-    }
-}
-
 /* Looks at those whose blocks are there, for as long as the budget allows. */
 static void look_into(struct scout_tree *tree, struct batch *b)
 {
@@ -288,14 +262,18 @@ static void look_into(struct scout_tree *tree, struct batch *b)
     guint i = 0;
 
     g_array_set_size(b->f.blocks, 0);
-    while (i < b->dirs->len && (i == 0 || tree->unlisted + blocks < tree->budget)) {
+    for (; i < b->dirs->len; i++) {
+        struct foreseen *dir = b->dirs->pdata[i];
+
+        if (i > 0 && !dir->listed && tree->unlisted + blocks >= tree->budget)
+            break;
         b->blocks = 0;
         scout_each(&b->f, i, i + 1, note_children);
-        ((struct foreseen *)b->dirs->pdata[i++])->blocks = b->blocks;
+        dir->blocks = b->blocks;
         blocks += b->blocks;
     }
     put_back(tree, b, i);
-    foresee_found(tree, b);
+    foresee_all(tree, b->found);
 }
 
 static void bring_batch(struct scout_tree *tree, struct batch *b)
@@ -334,4 +312,70 @@ void scout_tree_go(struct finds *f, void *opaque)
     tree->going = false;
     g_ptr_array_free(b.dirs, TRUE);
     g_array_free(b.found, TRUE);
+}
+
+/* ---- who lists ---- */
+
+static int note_dir(void *opaque, const char *name, ext2_ino_t ino, int type, uint64_t cookie)
+{
+    if (type == EXT2_FT_DIR && !is_dot(name))
+        g_array_append_val((GArray *)opaque, ino);
+    return 0;
+}
+
+static void foresee_in(struct scout_tree *tree, struct inode *dir)
+{
+    struct bufcache_tries tries = {0};
+    GArray *found;
+
+    if (dirblock_count(tree->fs, dir) > BLOCKS_EACH)
+        return;
+    found = g_array_new(FALSE, FALSE, sizeof(ext2_ino_t));
+    bufcache_try(tree->fs->cache, &tries);
+    dir_iterate(tree->fs, dir, 0, note_dir, found);
+    bufcache_end_try(tree->fs->cache);
+    foresee_all(tree, found);
+    g_array_free(found, TRUE);
+}
+
+/* Those in it may be listed before it has come here: they are foreseen now. */
+static void listed_early(struct scout_tree *tree, struct foreseen *dir, struct inode *inode)
+{
+    if (dir && dir->state == AHEAD) {
+        put_first(tree, dir);
+        g_queue_unlink(&tree->ahead, &dir->link);
+    }
+    foresee_in(tree, inode);
+    if (!dir)
+        dir = foresee(tree, inode->ino);
+    else if (dir->state == AHEAD)
+        g_queue_push_head_link(&tree->ahead, &dir->link);
+    dir->listed = true;
+}
+
+static void listed_in_time(struct scout_tree *tree, struct foreseen *dir)
+{
+    forget(tree, dir);
+    if (tree->unlisted >= tree->budget) /* else those that were skipped would stop it */
+        count_no_more(tree, tree->brought.head->data);
+}
+
+bool scout_tree_listed(struct scout_tree *tree, struct inode *inode)
+{
+    struct foreseen *dir = find(tree, inode->ino);
+
+    if (dir)
+        tree->budget = MIN(2 * tree->budget, tree->most);
+    else if (!inode->scouted)
+        begin_anew(tree);
+    if (dir && dir->state == BROUGHT)
+        listed_in_time(tree, dir);
+    else if (dir || !inode->scouted)
+        listed_early(tree, dir, inode);
+    inode->scouted = true;
+    /* many at once, and not each when there is room for it */
+    if (tree->going || !may_come(tree, tree->budget / 2 / BLOCKS_GUESSED))
+        return false;
+    tree->going = true;
+    return true;
 }
