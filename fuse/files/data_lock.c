@@ -19,6 +19,13 @@ void data_lock_destroy(struct data_lock *lock)
     g_mutex_clear(&lock->mutex);
 }
 
+/* glib's broadcast calls the kernel also where nobody waits. */
+static void wake(struct data_lock *lock)
+{
+    if (lock->readers_waiting || lock->writers_waiting)
+        g_cond_broadcast(&lock->changed);
+}
+
 void data_lock_shared(struct data_lock *lock)
 {
     g_mutex_lock(&lock->mutex);
@@ -36,7 +43,7 @@ void data_unlock_shared(struct data_lock *lock)
 {
     g_mutex_lock(&lock->mutex);
     if (--lock->readers == 0)
-        g_cond_broadcast(&lock->changed);
+        wake(lock);
     g_mutex_unlock(&lock->mutex);
 }
 
@@ -56,7 +63,7 @@ void data_unlock_exclusive(struct data_lock *lock)
     g_mutex_lock(&lock->mutex);
     lock->writer = false;
     lock->readers_next = lock->readers_waiting;
-    g_cond_broadcast(&lock->changed);
+    wake(lock);
     g_mutex_unlock(&lock->mutex);
 }
 
@@ -66,6 +73,6 @@ void data_lock_downgrade(struct data_lock *lock)
     lock->writer = false;
     lock->readers = 1;
     lock->readers_next = lock->readers_waiting;
-    g_cond_broadcast(&lock->changed);
+    wake(lock);
     g_mutex_unlock(&lock->mutex);
 }
