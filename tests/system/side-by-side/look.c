@@ -31,15 +31,18 @@ static struct look look(int fd, const char *path, int flags)
 
     if (fstatat(fd, path, &l.st, flags) != 0)
         l.error = errno;
-    else if (statx(fd, path, flags, 0, &x) == 0)
+    else if (statx(fd, path, flags & ~AT_SYMLINK_NOFOLLOW, 0, &x) == 0) /* a link has no flags */
         l.kept = x.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND);
     return l;
 }
 
 static struct look look_at_parent(const char *path)
 {
-    g_autofree char *parent = g_path_get_dirname(path);
+    g_autofree char *name = g_strdup(path), *parent = NULL;
 
+    for (size_t length = strlen(name); length > 1 && name[length - 1] == '/'; length--)
+        name[length - 1] = 0;
+    parent = g_path_get_dirname(name);
     return look(AT_FDCWD, parent, AT_SYMLINK_NOFOLLOW);
 }
 
