@@ -34,6 +34,7 @@
 #include "fs.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +47,7 @@
 #define TRIES_MAX 64u           /* then under the lock: others may throw out what was brought */
 #define KEPT_SHARE 2            /* of the limit, whatever is lent */
 #define BRING_SHARE 4           /* of the limit: on its way at once, at most */
+#define READS_AHEAD_MAX 128u    /* the volume has some more at a time, for who waits */
 
 struct buffer {
     uint64_t block; /* the table's key */
@@ -635,9 +637,10 @@ static uint64_t run_from(const struct bufcache *cache, const GArray *sorted, gui
 }
 
 /* Begins to bring them, from the i-th on, until much is under way. */
-static void begin_to_bring(struct bufcache *cache, const GArray *sorted, guint *i)
+static void begin_to_bring(struct bufcache *cache, const GArray *sorted, unsigned reads_max, guint *i)
 {
-    while (*i < sorted->len && !is_much_under_way(cache)) {
+    while (*i < sorted->len && !is_much_under_way(cache) &&
+           fetches_reads(cache->fetches) < reads_max) {
         uint64_t first = g_array_index(sorted, uint64_t, *i);
 
         if (is_wanted(cache, first))
@@ -666,16 +669,18 @@ void bufcache_want(struct bufcache *cache, GArray *blocks)
     collect(cache);
     trim(cache);
     sort_uniquely(blocks);
-    begin_to_bring(cache, blocks, &i);
+    begin_to_bring(cache, blocks, UINT_MAX, &i);
 }
 
-void bufcache_bring(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock)
+static void bring(struct bufcache *cache, GArray *blocks, unsigned reads_max, pthread_mutex_t *lock)
 {
     guint begun = 0, i = 0;
 
-    bufcache_want(cache, blocks);
+    collect(cache);
+    trim(cache);
+    sort_uniquely(blocks);
     while (i < blocks->len) {
-        begin_to_bring(cache, blocks, &begun);
+        begin_to_bring(cache, blocks, reads_max, &begun);
         if (i < begun && !fetches_has(cache->fetches, g_array_index(blocks, uint64_t, i))) {
             i++;
             continue;
@@ -683,6 +688,16 @@ void bufcache_bring(struct bufcache *cache, GArray *blocks, pthread_mutex_t *loc
         fetches_wait(cache->fetches, lock);
         collect(cache);
     }
+}
+
+void bufcache_bring(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock)
+{
+    bring(cache, blocks, UINT_MAX, lock);
+}
+
+void bufcache_bring_ahead(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock)
+{
+    bring(cache, blocks, READS_AHEAD_MAX, lock);
 }
 
 void bufcache_try(struct bufcache *cache, struct bufcache_tries *tries)

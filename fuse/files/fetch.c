@@ -65,6 +65,11 @@ uint64_t fetches_blocks(const struct fetches *f)
     return f->blocks;
 }
 
+unsigned fetches_reads(const struct fetches *f)
+{
+    return f->all.length;
+}
+
 static gpointer key(uint64_t block)
 {
     return GSIZE_TO_POINTER(block);

@@ -17,8 +17,9 @@ struct fetches;
 
 struct fetches *fetches_new(struct encsan *volume);
 void fetches_free(struct fetches *fetches); /* waits for what is on its way */
-/* Blocks that are on their way. */
+/* Blocks that are on their way, and the reads that bring them. */
 uint64_t fetches_blocks(const struct fetches *fetches);
+unsigned fetches_reads(const struct fetches *fetches);
 bool fetches_has(const struct fetches *fetches, uint64_t block);
 /* `unwanted` says of which blocks the cache has its own: those that come are not taken in. */
 void fetches_start(struct fetches *fetches, uint64_t first, uint64_t count,

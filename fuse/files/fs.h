@@ -198,6 +198,8 @@ void bufcache_want(struct bufcache *cache, GArray *blocks);
 /* The same for all of them, and returns when they are there, or could not be read. May let go
  * of `lock`, which is fs->lock, unless that is NULL. */
 void bufcache_bring(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock);
+/* The same where nobody waits for them: who waits for others goes before. */
+void bufcache_bring_ahead(struct bufcache *cache, GArray *blocks, pthread_mutex_t *lock);
 /* What only reads is tried like this, and waits for what it misses without fs->lock:
  *     struct bufcache_tries tries = {0};
  *     do {

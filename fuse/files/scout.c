@@ -51,7 +51,7 @@ void scout_bring_inodes(struct finds *f, guint from, guint to)
     g_array_set_size(f->blocks, 0);
     for (guint i = from; i < to; i++)
         note_block(f, inode_table_block(f->fs, g_array_index(f->inos, ext2_ino_t, i)));
-    bufcache_bring(f->fs->cache, f->blocks, &f->fs->lock);
+    bufcache_bring_ahead(f->fs->cache, f->blocks, &f->fs->lock);
 }
 
 /* Each that is still there: they were found some time ago. */
@@ -78,7 +78,7 @@ void scout_bring_from_each(struct finds *f, guint from, guint to,
 {
     g_array_set_size(f->blocks, 0);
     scout_each(f, from, to, look);
-    bufcache_bring(f->fs->cache, f->blocks, &f->fs->lock);
+    bufcache_bring_ahead(f->fs->cache, f->blocks, &f->fs->lock);
 }
 
 static void go(gpointer data, gpointer opaque)

@@ -283,7 +283,7 @@ static void bring_batch(struct scout_tree *tree, struct batch *b)
     scout_bring_inodes(f, 0, f->inos->len);
     scout_bring_from_each(f, 0, f->inos->len, note_blocks);
     look_into(tree, b);
-    bufcache_bring(f->fs->cache, f->blocks, &f->fs->lock);
+    bufcache_bring_ahead(f->fs->cache, f->blocks, &f->fs->lock);
     for (guint i = 0; i < b->dirs->len; i++)
         has_come(tree, b->dirs->pdata[i]);
 }
