@@ -54,7 +54,9 @@ static errcode_t hole_end(ext2_extent_handle_t tree, uint64_t logical,
         *end = e->e_lblk;
         return 0;
     }
-    err = ext2fs_extent_get(tree, EXT2_EXTENT_NEXT_LEAF, &next);
+    do /* behind a node's last leaf the cursor goes through that leaf once more */
+        err = ext2fs_extent_get(tree, EXT2_EXTENT_NEXT_LEAF, &next);
+    while (!err && next.e_lblk <= logical);
     if (err == EXT2_ET_EXTENT_NO_NEXT)
         return 0;
     if (!err)
