@@ -17,6 +17,8 @@
 #include <linux/falloc.h>
 
 #include "held.h"
+#include "journal.h"
+#include "punch.h"
 
 static uint64_t locked_size(struct fs *fs, struct inode *inode)
 {
@@ -52,6 +54,13 @@ int data_finish(struct fs *fs, struct inode *inode, uint64_t size, bool mtime)
     inode_set_size(inode, size);
     inode_touch(inode, mtime);
     return inode_write(fs, inode);
+}
+
+/* Before each part of a change that may be long. fs->lock held; let go of meanwhile. */
+static int admit(struct fs *fs)
+{
+    journal_admit(fs->journal);
+    return fs->error;
 }
 
 /* ---- zeros ---- */
@@ -95,18 +104,45 @@ static int zero_edges(struct fs *fs, struct inode *inode, uint64_t from, uint64_
 /* The blocks of [block, end), without a byte for the disk. */
 static int zero_blocks(struct fs *fs, struct inode *inode, uint64_t block, uint64_t end)
 {
-    int error;
+    int error = 0;
 
     if (block >= end)
         return 0;
     pthread_mutex_lock(&fs->lock);
     unordered_drop(fs, inode, block * BLOCK, end * BLOCK);
-    error = alloc_unwritten(fs, inode, block, end - block);
+    while (block < end && !error) {
+        fs_let_others(fs);
+        error = admit(fs);
+        if (!error)
+            error = alloc_unwritten(fs, inode, &block, end);
+    }
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
 
 /* ---- truncate ---- */
+
+/* The file ends earlier, and what is behind the new end is free. Where that takes several transactions,
+ * its size falls in each of them: a crash leaves a file that has been cut in part, and nothing to be
+ * repaired. (On the orphan list it would be cut further by e2fsck, but 1.47.0 does not understand
+ * an extent tree of two levels there.) fs->lock held; let go of meanwhile. */
+static int cut(struct fs *fs, struct inode *inode, uint64_t size)
+{
+    uint64_t old = inode_size(inode), first = round_up(size) / BLOCK, end = UINT64_MAX;
+    int error;
+
+    for (;;) {
+        error = punch_step(fs, inode, first, &end);
+        if (error)
+            return error;
+        if (held_is_behind(inode, end * BLOCK))
+            held_drop(fs, inode);
+        error = data_finish(fs, inode, end == first ? size : MIN(old, end * BLOCK), true);
+        if (error || end == first)
+            return error;
+        fs_let_others(fs);
+    }
+}
 
 static int truncate_locked(struct fs *fs, struct inode *inode, uint64_t size)
 {
@@ -118,12 +154,7 @@ static int truncate_locked(struct fs *fs, struct inode *inode, uint64_t size)
     if (error)
         return error;
     pthread_mutex_lock(&fs->lock);
-    if (size <= old)
-        error = alloc_punch(fs, inode, round_up(size) / BLOCK, UINT64_MAX);
-    if (!error) {
-        held_drop(fs, inode); /* it was behind the new end: see held_is_behind */
-        error = data_finish(fs, inode, size, true);
-    }
+    error = size > old ? data_finish(fs, inode, size, true) : cut(fs, inode, size);
     pthread_mutex_unlock(&fs->lock);
     return error;
 }
@@ -169,13 +200,19 @@ static int fill_holes(struct fs *fs, struct inode *inode, uint64_t block, uint64
     struct extent_run run;
     int error = 0;
 
+    pthread_mutex_lock(&fs->lock);
     for (; block < end && !error; block += run.count) {
-        pthread_mutex_lock(&fs->lock);
         error = alloc_map(fs, inode, block, end - block, &run);
-        if (!error && run.hole)
+        if (error)
+            break;
+        if (!run.hole)
+            continue;
+        fs_let_others(fs);
+        error = admit(fs);
+        if (!error)
             error = alloc_range(fs, inode, block, run.count, 0, &run);
-        pthread_mutex_unlock(&fs->lock);
     }
+    pthread_mutex_unlock(&fs->lock);
     return error;
 }
 
@@ -192,7 +229,7 @@ static int punch_hole(struct fs *fs, struct inode *inode, uint64_t offset, uint6
         return error;
     pthread_mutex_lock(&fs->lock);
     if (first < last)
-        error = alloc_punch(fs, inode, first, last - first);
+        error = punch_steps(fs, inode, first, last);
     if (!error)
         error = data_finish(fs, inode, size, true);
     pthread_mutex_unlock(&fs->lock);

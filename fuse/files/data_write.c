@@ -17,6 +17,7 @@
 #include "batch.h"
 #include "held.h"
 #include "journal.h"
+#include "punch.h"
 
 struct write_run {
     struct extent_run run;
@@ -189,7 +190,8 @@ static void undo_write(struct write_request *w)
         const struct write_run *item = &g_array_index(w->runs, struct write_run, i);
 
         if (item->reads_zero && !item->run.unwritten)
-            alloc_punch(w->fs, w->inode, item->run.logical, item->run.count);
+            punch_at_once(w->fs, w->inode, item->run.logical,
+                          item->run.logical + item->run.count);
     }
 }
 

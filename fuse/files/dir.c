@@ -8,6 +8,7 @@
 #include "dirblock.h"
 #include "flags.h"
 #include "names.h"
+#include "orphans.h"
 
 #define LINKS_MAX 65000
 
@@ -132,7 +133,7 @@ static int drop_link(struct fs *fs, struct inode *inode)
     else
         inode->raw.i_links_count--;
     inode_touch(inode, false);
-    return inode->raw.i_links_count == 0 ? inode_orphan(fs, inode) : inode_write(fs, inode);
+    return inode->raw.i_links_count == 0 ? orphans_add(fs, inode) : inode_write(fs, inode);
 }
 
 /* The inode behind a name, with a lookup to be put back. */

@@ -242,20 +242,61 @@ errcode_t extents_set_written(ext2_extent_handle_t tree, uint64_t logical, uint6
     return 0;
 }
 
-errcode_t extents_set_unwritten(ext2_extent_handle_t tree, uint64_t logical, uint64_t count)
+errcode_t extents_set_unwritten(ext2_extent_handle_t tree, uint64_t *logical, uint64_t end)
 {
-    uint64_t end = logical + count;
+    uint64_t most = MIN(end - *logical, EXT_UNINIT_MAX_LEN);
     struct extent_run run;
+    errcode_t err = extents_map(tree, *logical, most, &run);
 
-    for (; logical < end; logical += run.count) {
-        errcode_t err = extents_map(tree, logical, MIN(end - logical, EXT_UNINIT_MAX_LEN), &run);
+    if (!err && !run.hole && !run.unwritten)
+        err = change_state(tree, *logical, *logical + run.count);
+    if (!err)
+        *logical += run.count;
+    return err;
+}
 
-        if (!err && !run.hole && !run.unwritten)
-            err = change_state(tree, logical, logical + run.count);
-        if (err)
-            return err;
-    }
+/* Puts the cursor on the last extent that begins before `end`; e_len = 0: there is none. */
+static errcode_t seek_before(ext2_extent_handle_t tree, uint64_t end, struct ext2fs_extent *e)
+{
+    bool inside;
+    errcode_t err = seek(tree, end - 1, e, &inside);
+
+    if (err || e->e_len == 0 || e->e_lblk < end)
+        return err;
+    err = ext2fs_extent_get(tree, EXT2_EXTENT_PREV_LEAF, e);
+    if (err != EXT2_ET_EXTENT_NO_PREV)
+        return err;
+    e->e_len = 0;
     return 0;
+}
+
+errcode_t extents_each_back(ext2_extent_handle_t tree, uint64_t logical, uint64_t end,
+                            bool (*each)(void *opaque, const struct extent_run *run), void *opaque)
+{
+    struct ext2fs_extent e;
+    errcode_t err = seek_before(tree, end, &e);
+
+    while (!err && e.e_len && extent_end(&e) > logical) {
+        uint64_t from = MAX(e.e_lblk, logical);
+        struct extent_run run = {.logical = from,
+                                 .physical = e.e_pblk + (from - e.e_lblk),
+                                 .count = MIN(extent_end(&e), end) - from,
+                                 .unwritten = is_unwritten(&e)};
+
+        if (each(opaque, &run))
+            break;
+        err = ext2fs_extent_get(tree, EXT2_EXTENT_PREV_LEAF, &e);
+    }
+    return err == EXT2_ET_EXTENT_NO_PREV ? 0 : err;
+}
+
+/* What the extent under the cursor has from `logical` on goes. */
+static errcode_t cut_current(ext2_extent_handle_t tree, struct ext2fs_extent *e, uint64_t logical)
+{
+    if (e->e_lblk >= logical)
+        return delete_current(tree);
+    e->e_len = logical - e->e_lblk;
+    return ext2fs_extent_replace(tree, 0, e);
 }
 
 /* From the back, so that a leaf's entries needn't move nor its parents change. */
@@ -264,27 +305,19 @@ errcode_t extents_remove(ext2_extent_handle_t tree, uint64_t logical, uint64_t e
                          void *opaque)
 {
     struct ext2fs_extent e;
-    bool inside;
-    errcode_t err = split(tree, logical);
+    errcode_t err = split(tree, end);
 
-    if (!err)
-        err = split(tree, end);
     while (!err) {
-        err = seek(tree, end - 1, &e, &inside);
-        if (err || e.e_len == 0)
+        uint64_t from, count;
+
+        err = seek_before(tree, end, &e);
+        if (err || e.e_len == 0 || extent_end(&e) <= logical)
             break;
-        if (e.e_lblk >= end) {
-            err = ext2fs_extent_get(tree, EXT2_EXTENT_PREV_LEAF, &e);
-            if (err == EXT2_ET_EXTENT_NO_PREV)
-                return 0;
-            if (err)
-                break;
-        }
-        if (e.e_lblk < logical)
-            break;
-        err = delete_current(tree);
+        from = MAX(e.e_lblk, logical);
+        count = extent_end(&e) - from;
+        err = cut_current(tree, &e, logical);
         if (!err)
-            err = removed(opaque, e.e_pblk, e.e_len);
+            err = removed(opaque, e.e_pblk + (from - e.e_lblk), count);
     }
     return err;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Changes to the extent tree of one file, whole extents at a time (alloc.c is
- * the only user). fs->lock held. Each change leaves a tree that is right, also
+ * Changes to the extent tree of one file, whole extents at a time (alloc.c and
+ * punch.c are the only users). fs->lock held. Each change leaves a tree that is right, also
  * when the next one fails because no block is left for a node of the tree.
  */
 #ifndef ENCSAN_EXTENTS_H
@@ -10,6 +10,11 @@
 #include "fs.h"
 
 #include <ext2fs/ext3_extents.h> /* needs ext2_fs.h before it */
+
+static inline bool extents_are_used(const struct inode *inode) /* else it has a block map */
+{
+    return inode->raw.i_flags & EXT4_EXTENTS_FL;
+}
 
 errcode_t extents_open(struct fs *fs, struct inode *inode, ext2_extent_handle_t *tree);
 /* The run that begins at `logical`, at most `count` blocks of it. */
@@ -22,9 +27,14 @@ errcode_t extents_insert(ext2_extent_handle_t tree, uint64_t logical, blk64_t ph
                          uint64_t count);
 /* Unwritten blocks become written; there must be no hole among them. */
 errcode_t extents_set_written(ext2_extent_handle_t tree, uint64_t logical, uint64_t count);
-/* Written blocks become unwritten; holes stay. */
-errcode_t extents_set_unwritten(ext2_extent_handle_t tree, uint64_t logical, uint64_t count);
-/* Takes [logical, end) out of the tree; `removed` hears of each run of blocks. */
+/* Written blocks of the run at *logical, up to `end`, become unwritten; a hole stays. *logical: where
+ * it ends. */
+errcode_t extents_set_unwritten(ext2_extent_handle_t tree, uint64_t *logical, uint64_t end);
+/* Calls each for the runs of [logical, end) that have blocks, the last first, until it returns true. */
+errcode_t extents_each_back(ext2_extent_handle_t tree, uint64_t logical, uint64_t end,
+                            bool (*each)(void *opaque, const struct extent_run *run), void *opaque);
+/* Takes [logical, end) out of the tree; `removed` hears of each run of blocks. Where there are no
+ * blocks behind `end` it needs none for the tree. */
 errcode_t extents_remove(ext2_extent_handle_t tree, uint64_t logical, uint64_t end,
                          errcode_t (*removed)(void *opaque, blk64_t physical, uint64_t count),
                          void *opaque);

@@ -30,6 +30,7 @@
 
 struct bufcache;
 struct buffer;
+struct deletion_thread;
 struct held;
 struct held_thread;
 struct journal;
@@ -66,6 +67,8 @@ struct fs {
     uint64_t promised_blocks; /* to it */
     bool placing;             /* it gets them now */
     struct held_thread *held_thread;
+    struct deletion_thread *deletion_thread;
+    int64_t let_others_us;   /* super.c's: when it was let go of for others last */
     GQueue unordered;        /* inodes with data that has not left: unordered.c */
 
     /* ---- groups.c's own ---- */
@@ -79,7 +82,7 @@ struct fs {
 /* An inode that the kernel knows (FUSE's nodeid; root 1 is ext4's 2). */
 struct inode {
     ext2_ino_t ino;
-    uint64_t lookups;       /* FUSE's lookup count; 0: freed, and if it has no links the file too; else not before its data has left */
+    uint64_t lookups;       /* FUSE's lookup count; 0: freed, but not before its data has left, or without links before it is deleted */
     struct ext2_inode_large raw; /* the truth while the inode is here, but for the size; inode_write puts it into the cache */
     bool atime_changed;     /* in raw alone */
     GList known_link;
@@ -131,6 +134,8 @@ int fs_close(struct fs *fs);
  * mount turns read-only, with a line in the log. fs->lock not held. */
 void fs_failed(struct fs *fs, int error);
 void fs_fail(struct fs *fs, int error); /* the same, fs->lock held */
+/* Between two parts of a long work: who waits for fs->lock gets it soon. Held, and let go of meanwhile. */
+void fs_let_others(struct fs *fs);
 /* All names, sizes and attributes are durable when it returns 0; and the data of `inode`,
  * if not NULL. fs->lock not held. */
 int fs_sync(struct fs *fs, struct inode *inode);
@@ -242,7 +247,9 @@ int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode); /* lookups +
 /* The same for a number that an NFS client, or open_by_handle_at, kept: -ESTALE where it
  * has no name any more. The caller compares generations. */
 int inode_get_by_handle(struct fs *fs, ext2_ino_t ino, struct inode **inode);
-void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups); /* the last one frees; deletes an unlinked file */
+void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups); /* the last one frees; deletes an unlinked file: deletion.h */
+void inode_drop(struct fs *fs, struct inode *inode); /* from memory alone */
+int inode_free(struct fs *fs, struct inode *inode); /* on the disk: one that has nothing any more */
 struct inode *inode_find(struct fs *fs, ext2_ino_t ino); /* one that the kernel knows; NULL */
 uint64_t inode_table_block(struct fs *fs, ext2_ino_t ino); /* where it lies on the volume */
 int inode_write(struct fs *fs, struct inode *inode); /* raw -> cache, with checksum */
@@ -252,9 +259,7 @@ void inode_touch(struct inode *inode, bool mtime); /* ctime, and mtime; in memor
 /* Somebody reads it: atime changes as with relatime, in memory; it is written with the next
  * change, or when the inode goes. */
 void inode_was_read(struct fs *fs, struct inode *inode);
-/* The number of links fell to 0 while the kernel knows the inode: onto ext4's orphan list, so that e2fsck frees it after a crash. */
-int inode_orphan(struct fs *fs, struct inode *inode);
-/* Deletes the files on ext4's orphan list and forgets all inodes: the file system closes. */
+/* Deletes the files on ext4's orphan list and forgets all inodes: the file system closes. Lets go of fs->lock meanwhile. */
 int inode_free_orphans(struct fs *fs);
 uint64_t inode_size(const struct inode *inode);
 void inode_set_size(struct inode *inode, uint64_t size);
@@ -336,10 +341,9 @@ int alloc_range(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t c
 bool alloc_can_promise(struct fs *fs, uint64_t count);
 /* Unwritten blocks that now hold data. */
 int alloc_written(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
-/* Blocks of a file with extents that hold zeros now: whatever is on the disk. Holes stay. */
-int alloc_unwritten(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
-/* Frees the blocks [logical, logical + count); count UINT64_MAX: to the end. */
-int alloc_punch(struct fs *fs, struct inode *inode, uint64_t logical, uint64_t count);
+/* Blocks of a file with extents that hold zeros now: whatever is on the disk. Holes stay. As many
+ * as one operation may change; *logical: the first that was not. */
+int alloc_unwritten(struct fs *fs, struct inode *inode, uint64_t *logical, uint64_t end);
 
 /* ---- unordered.c ---- (fs->lock held, but for unordered_order) */
 /* These bytes are staged: the file's, but not yet the disk's. */

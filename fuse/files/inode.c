@@ -4,8 +4,7 @@
  *
  * While an inode is in the table, `raw` is the truth; inode_write brings it to
  * the cache at the end of each operation that changed it. An inode without
- * links that the kernel still knows is on ext4's orphan list (s_last_orphan,
- * then i_dtime of each), so that e2fsck frees it after a crash.
+ * links is on the orphan list (orphans.h) until it is free.
  */
 #include "fs.h"
 
@@ -19,10 +18,12 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
+#include "deletion.h"
 #include "flags.h"
 #include "held.h"
 #include "journal.h"
 #include "pruner.h"
+#include "punch.h"
 
 #define ATIME_OLD_S (24 * 60 * 60) /* relatime's */
 #define EXTRA_ISIZE 32 /* up to and with i_crtime_extra and i_projid */
@@ -263,7 +264,7 @@ static struct inode *table_add(struct fs *fs, ext2_ino_t ino)
     return inode;
 }
 
-static void table_remove(struct fs *fs, struct inode *inode)
+void inode_drop(struct fs *fs, struct inode *inode)
 {
     unordered_drop(fs, inode, 0, UINT64_MAX);
     held_drop(fs, inode);
@@ -280,6 +281,8 @@ int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode)
     int error;
 
     *inode = inode_find(fs, ino);
+    if (*inode && (*inode)->lookups == 0 && (*inode)->raw.i_links_count == 0)
+        return -EUCLEAN; /* it is being deleted */
     if (*inode) {
         (*inode)->lookups++;
         return 0;
@@ -292,7 +295,7 @@ int inode_get(struct fs *fs, ext2_ino_t ino, struct inode **inode)
     if (!error && (*inode)->raw.i_links_count == 0)
         error = -EUCLEAN; /* it is free: nobody who let go of it may delete it again */
     if (error)
-        table_remove(fs, *inode);
+        inode_drop(fs, *inode);
     return error;
 }
 
@@ -426,73 +429,29 @@ int inode_new(struct fs *fs, struct inode *parent, mode_t mode, uid_t uid, gid_t
 
 /* ---- death ---- */
 
-/* Its slot is free again. */
-static int free_inode(struct fs *fs, struct inode *inode)
+int inode_free(struct fs *fs, struct inode *inode)
 {
     bool is_dir = LINUX_S_ISDIR(inode->raw.i_mode);
     int error;
 
+    inode_set_size(inode, 0);
     inode->raw.i_links_count = 0;
     inode->raw.i_dtime = (uint32_t)time(NULL);
     error = inode_write(fs, inode);
     return error ? error : inumbers_free(fs, inode->ino, is_dir);
 }
 
-static int free_contents(struct fs *fs, struct inode *inode)
+void inode_undo(struct fs *fs, struct inode *inode)
 {
     int error = xattr_free_all(fs, inode);
 
-    if (!error && ext2fs_inode_has_valid_blocks2(fs->ext2, (struct ext2_inode *)&inode->raw))
-        error = alloc_punch(fs, inode, 0, UINT64_MAX);
-    inode_set_size(inode, 0);
-    return error;
-}
-
-void inode_undo(struct fs *fs, struct inode *inode)
-{
-    if (free_contents(fs, inode) != 0 || free_inode(fs, inode) != 0)
-        fs_fail(fs, -EIO); /* a slot that nobody has a name for: for e2fsck */
-    table_remove(fs, inode);
-}
-
-int inode_orphan(struct fs *fs, struct inode *inode)
-{
-    inode->raw.i_dtime = fs->ext2->super->s_last_orphan;
-    fs->ext2->super->s_last_orphan = inode->ino;
-    ext2fs_mark_super_dirty(fs->ext2);
-    return inode_write(fs, inode);
-}
-
-static int unorphan(struct fs *fs, struct inode *inode)
-{
-    ext2_ino_t at = fs->ext2->super->s_last_orphan;
-
-    ext2fs_mark_super_dirty(fs->ext2);
-    if (at == inode->ino) {
-        fs->ext2->super->s_last_orphan = inode->raw.i_dtime;
-        return 0;
-    }
-    while (at) { /* all of them are known: that is what keeps them */
-        struct inode *before = inode_find(fs, at);
-
-        if (!before)
-            return -EUCLEAN;
-        if (before->raw.i_dtime == inode->ino) {
-            before->raw.i_dtime = inode->raw.i_dtime;
-            return inode_write(fs, before);
-        }
-        at = before->raw.i_dtime;
-    }
-    return -EUCLEAN;
-}
-
-static int delete_inode(struct fs *fs, struct inode *inode)
-{
-    int error = unorphan(fs, inode);
-
+    if (!error && ext2fs_inode_has_valid_blocks2(fs->ext2, EXT2_INODE(&inode->raw)))
+        error = punch_at_once(fs, inode, 0, UINT64_MAX);
     if (!error)
-        error = free_contents(fs, inode);
-    return error ? error : free_inode(fs, inode);
+        error = inode_free(fs, inode);
+    if (error)
+        fs_fail(fs, -EIO); /* a slot that nobody has a name for: for e2fsck */
+    inode_drop(fs, inode);
 }
 
 /* The inode goes. An atime that can't be written is lost, and nothing else. */
@@ -509,10 +468,12 @@ void inode_put(struct fs *fs, struct inode *inode, uint64_t lookups)
         return;
     if (inode->raw.i_links_count > 0 && inode->unordered && !fs->error)
         return; /* it goes when its data has left */
-    if (inode->raw.i_links_count == 0 && !fs->read_only && delete_inode(fs, inode) != 0)
-        fs_fail(fs, -EIO);
+    if (inode->raw.i_links_count == 0 && !fs->read_only) {
+        deletion_begin(fs, inode);
+        return;
+    }
     write_atime(fs, inode);
-    table_remove(fs, inode);
+    inode_drop(fs, inode);
 }
 
 int inode_free_orphans(struct fs *fs)
@@ -532,10 +493,10 @@ int inode_free_orphans(struct fs *fs)
             struct inode *head = inode_find(fs, fs->ext2->super->s_last_orphan);
 
             inode = head ? head : inode;
-            if (delete_inode(fs, inode) != 0)
+            if (deletion_finish(fs, inode) != 0)
                 error = -EIO;
         }
         write_atime(fs, inode);
-        table_remove(fs, inode);
+        inode_drop(fs, inode);
     }
 }

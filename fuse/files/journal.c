@@ -45,7 +45,9 @@
 #define JOINED 256u          /* blocks in one write home */
 /* Shares of the metadata cache, and of the log, in blocks. */
 #define RUNNING_SHARE 4 /* who changes more has to wait; at half of it a commit is begun */
+#define STEP_SHARE 16   /* one operation */
 #define LOGGED_SHARE 2  /* not at home, before it is brought there */
+#define PINNED_RUNS 32768u /* before who changes more has to wait: each takes memory here and in blocks.c */
 
 struct block_run {
     blk64_t first, count;
@@ -66,13 +68,14 @@ struct journal {
     uint64_t running; /* its number; changes under commit_lock, too */
     uint64_t durable; /* the newest that is */
     GArray *freed;    /* struct block_run, by the running transaction */
+    size_t pinned;    /* runs that it and the committing ones freed */
     GArray *revoked;  /* uint64_t, the same */
     GHashTable *logged; /* block -> the last transaction in the log that has it */
     GQueue committing;  /* struct transaction, the oldest first */
     unsigned holds;
     bool freezing;
     pthread_cond_t released; /* no holds, or not freezing any more */
-    pthread_cond_t admitted; /* the running transaction was frozen, or something went home */
+    pthread_cond_t admitted; /* the running transaction was frozen, or one is durable, or something went home */
 
     pthread_t thread;
     pthread_cond_t wake; /* for the thread */
@@ -99,18 +102,21 @@ static void transaction_free(struct transaction *t)
 
 /* ---- what belongs to the running transaction; fs->lock held ---- */
 
-static void note_freed(GArray *freed, blk64_t block, blk64_t count)
+static void note_freed(struct journal *j, blk64_t block, blk64_t count)
 {
+    GArray *freed = j->freed;
     struct block_run *last =
         freed->len ? &g_array_index(freed, struct block_run, freed->len - 1) : NULL;
     struct block_run run = {block, count};
 
-    if (last && last->first + last->count == block)
+    if (last && last->first + last->count == block) {
         last->count += count;
-    else if (last && block + count == last->first)
+    } else if (last && block + count == last->first) {
         *last = (struct block_run){block, last->count + count};
-    else
+    } else {
         g_array_append_val(freed, run);
+        j->pinned++;
+    }
 }
 
 static void revoke_one(struct journal *j, uint64_t block)
@@ -144,7 +150,7 @@ static void revoke_run(struct journal *j, blk64_t block, blk64_t count)
 
 void journal_freed(struct journal *j, blk64_t block, blk64_t count)
 {
-    note_freed(j->freed, block, count);
+    note_freed(j, block, count);
     revoke_run(j, block, count);
     bufcache_forget(j->fs->cache, block, count);
 }
@@ -165,7 +171,13 @@ static bool is_too_much(const struct journal *j)
 {
     size_t running = bufcache_running(j->fs->cache);
 
-    return running >= share(j, RUNNING_SHARE) || running + bufcache_logged(j->fs->cache) >= share(j, 1);
+    return running >= share(j, RUNNING_SHARE) ||
+           running + bufcache_logged(j->fs->cache) >= share(j, 1) || j->pinned >= PINNED_RUNS;
+}
+
+size_t journal_step(const struct journal *j)
+{
+    return share(j, STEP_SHARE);
 }
 
 void journal_admit(struct journal *j)
@@ -207,6 +219,8 @@ static void unpin(struct journal *j, const struct transaction *t)
         bufcache_drop_freed(j->fs->cache, run->first, run->count);
         blocks_let_go(j->fs, run->first, run->count);
     }
+    j->pinned -= t->freed->len;
+    pthread_cond_broadcast(&j->admitted);
 }
 
 /* Space that the far disk may use otherwise: that it does not is no loss. */

@@ -27,6 +27,8 @@ int journal_close(struct journal *journal);
 /* To be called before a change: waits (and lets go of fs->lock meanwhile) while
  * the running transaction is too big. */
 void journal_admit(struct journal *journal);
+/* Blocks that one operation should change at most, of which it does not know that they are few. */
+size_t journal_step(const struct journal *journal);
 /* fs->error is set: nobody waits any more, and the volume is told. */
 void journal_failed(struct journal *journal);
 /* These blocks became free. They are unpinned, and discarded, when that is durable. */

@@ -24,6 +24,7 @@
 #include <fuse_lowlevel.h>
 
 #include "../buffers.h"
+#include "deletion.h"
 #include "flags.h"
 #include "journal.h"
 #include "ops.h"
@@ -262,6 +263,9 @@ static bool await_space(struct fs *fs, struct ops_job *job)
     while (fs->forgets_queued)
         pthread_cond_wait(&fs->forgotten, &fs->counts_lock);
     pthread_mutex_unlock(&fs->counts_lock);
+    pthread_mutex_lock(&fs->lock);
+    deletion_await(fs);
+    pthread_mutex_unlock(&fs->lock);
     fs_sync(fs, NULL); /* a failure is sticky, and the second try meets it */
     return interrupts_go_on(fs->interrupts, &job->interruptible);
 }

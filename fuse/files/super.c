@@ -16,11 +16,14 @@
 #include <time.h>
 
 #include "../buffers.h"
+#include "deletion.h"
 #include "held.h"
 #include "journal.h"
 #include "log.h"
 
 #define INODES_MAX 1000000
+#define HOLD_US 4000
+#define PAUSE_US 200
 
 G_GNUC_PRINTF(2, 3)
 static void say(char message[ENCSAN_MESSAGE_BYTES], const char *format, ...)
@@ -51,6 +54,17 @@ void fs_failed(struct fs *fs, int error)
     pthread_mutex_lock(&fs->lock);
     fs_fail(fs, error);
     pthread_mutex_unlock(&fs->lock);
+}
+
+/* A mutex goes to who asks first when it is free, not to who has waited for it. */
+void fs_let_others(struct fs *fs)
+{
+    if (g_get_monotonic_time() - fs->let_others_us < HOLD_US)
+        return;
+    pthread_mutex_unlock(&fs->lock);
+    g_usleep(PAUSE_US);
+    pthread_mutex_lock(&fs->lock);
+    fs->let_others_us = g_get_monotonic_time();
 }
 
 int fs_sync(struct fs *fs, struct inode *inode)
@@ -178,8 +192,11 @@ static int begin_journal(struct fs *fs, unsigned commit_s, char message[ENCSAN_M
         return -EIO;
     error = held_start(fs);
     if (!error)
+        error = deletion_start(fs);
+    if (!error)
         return 0;
     say(message, "cannot start a thread: %s", strerror(-error));
+    held_stop(fs);
     journal_close(fs->journal);
     return error;
 }
@@ -227,6 +244,7 @@ int fs_close(struct fs *fs)
     int error;
 
     held_stop(fs);
+    deletion_stop(fs);
     error = forget_all(fs);
     if (error) {
         fs_failed(fs, error); /* so it is read-only, and nothing is deleted: */
