@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Several processes that look at cold files wait for the far disk side by side, and not one after the other.
+# Several processes that look at cold files wait for the far disk side by side, and not one after
+# the other; and one that walks through all of them does not wait in each directory.
 . "$(dirname "$0")/common.sh"
 
 PROCESSES=8
 DELAY_MS=100 # each way
+DIRECTORIES=$((PROCESSES * 5)) # make_way
 
 # A long way, with an inode and a leaf of a directory to be brought for each step of it: the
 # names beside it keep the steps apart.
@@ -39,7 +41,12 @@ one_by_one() {
     done
 }
 
-# look at_once|one_by_one NUMBER: at so many files; how many milliseconds it took
+walk() {
+    find "$M" >"$T/found" || fail "find"
+    [ "$(grep -c '/file$' "$T/found")" = $PROCESSES ] || fail "find does not find all"
+}
+
+# look at_once|one_by_one|walk NUMBER: at so many files; how many milliseconds it took
 look() {
     mnt
     tell "delay $DELAY_MS"
@@ -65,5 +72,7 @@ half=$took
 [ "$half" -ge $((PROCESSES * DELAY_MS)) ] || fail "less than a round trip for each: they were not cold"
 look at_once $PROCESSES
 [ "$took" -lt $((half * 3 / 2)) ] || fail "$PROCESSES processes wait one after the other"
+look walk $PROCESSES
+[ "$took" -lt $((DIRECTORIES * 2 * DELAY_MS)) ] || fail "a walk waits in each directory"
 no_line
 check_disk
