@@ -147,6 +147,9 @@ void scout_free(struct scout *scout)
 {
     if (!scout)
         return;
+    pthread_mutex_lock(&scout->fs->lock);
+    scout_tree_stop(scout->tree);
+    pthread_mutex_unlock(&scout->fs->lock);
     g_thread_pool_free(scout->pool, TRUE, TRUE);
     scout_tree_free(scout->tree);
     g_free(scout);

@@ -46,6 +46,7 @@ struct scout_tree {
     size_t unlisted;       /* blocks of the latter */
     size_t budget, most;   /* most: now, as the line is */
     bool going;            /* scout_tree_go is, or will be */
+    bool stopping;
 };
 
 /* Several that come at once. */
@@ -80,6 +81,11 @@ void scout_tree_free(struct scout_tree *tree)
 {
     g_hash_table_destroy(tree->foreseen); /* the queues' links are there */
     g_free(tree);
+}
+
+void scout_tree_stop(struct scout_tree *tree)
+{
+    tree->stopping = true;
 }
 
 /* ---- what is foreseen ---- */
@@ -303,7 +309,7 @@ void scout_tree_go(struct finds *f, void *opaque)
                       .dirs = g_ptr_array_new(),
                       .found = g_array_new(FALSE, FALSE, sizeof(ext2_ino_t))};
 
-    while (take_batch(tree, &b), b.dirs->len > 0) {
+    while (!tree->stopping && (take_batch(tree, &b), b.dirs->len > 0)) {
         int64_t began_us = g_get_monotonic_time();
 
         bring_batch(tree, &b);
