@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Going ahead of who walks through a tree. When a directory is listed, those in it probably
- * will be, too: each of them in turn would cost a round trip for its block and one for the
- * inodes of what is in it. Here all of them are brought side by side.
+ * Going ahead of who walks through a tree: scout_tree.c knows which directories come next, and
+ * scout_data.c which files' data. Here are the threads, and what both need.
  *
  * It only reads, and what it brings is in the cache or is not: errors are for those who
  * read it in earnest.
