@@ -123,7 +123,12 @@ import fcntl, mmap, os, struct, sys, time
 FS_IOC_SETFLAGS = 1 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 2
 FS_IMMUTABLE_EXTENTS = 0x80010
 
-def becomes(fd, content):
+def is_refused(fd, pages, content):
+    try:
+        pages.flush()
+        sys.exit("msync says nothing")
+    except OSError:
+        pass
     for _ in range(600):
         if os.pread(fd, len(content), 0) == content:
             return
@@ -139,21 +144,11 @@ fd, pages = mapped(sys.argv[1])
 pages[:4] = b"CONT"
 fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", FS_IMMUTABLE_EXTENTS)) # chattr would close it, too
 pages[4:7] = b"ENT"
-try:
-    pages.flush()
-    sys.exit("msync says nothing")
-except OSError:
-    pass
-becomes(fd, b"CONTent")
+is_refused(fd, pages, b"CONTent")
 
 fd, pages = mapped(sys.argv[2])
 pages[:4] = b"FAIL"
-try:
-    pages.flush()
-    sys.exit("msync says nothing")
-except OSError:
-    pass
-becomes(fd, b"content")
+is_refused(fd, pages, b"content")
 END
 all_flags >"$T/flags"
 version=$(lsattr -v other)
