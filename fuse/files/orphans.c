@@ -27,18 +27,16 @@ static struct inode *find_before(struct fs *fs, const struct inode *inode)
 
 int orphans_remove(struct fs *fs, struct inode *inode)
 {
-    struct inode *before = NULL;
-    int error = 0;
+    struct inode *before;
 
     if (fs->ext2->super->s_last_orphan == inode->ino) {
         fs->ext2->super->s_last_orphan = inode->raw.i_dtime;
         ext2fs_mark_super_dirty(fs->ext2);
-    } else {
-        before = find_before(fs, inode);
-        if (!before)
-            return -EUCLEAN;
-        before->raw.i_dtime = inode->raw.i_dtime;
-        error = inode_write(fs, before);
+        return 0;
     }
-    return error;
+    before = find_before(fs, inode);
+    if (!before)
+        return -EUCLEAN;
+    before->raw.i_dtime = inode->raw.i_dtime;
+    return inode_write(fs, before);
 }
