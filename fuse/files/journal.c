@@ -404,6 +404,31 @@ static int checkpoint_all(struct journal *j)
 
 /* ---- committing; commit_lock held ---- */
 
+static gint compare_runs(gconstpointer a, gconstpointer b)
+{
+    const struct block_run *x = a, *y = b;
+
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* Files that lie side by side are removed in the order of their names' hashes: each by itself would be
+ * a discard of its own, with a segment that waits for its receipt. fs->lock held. */
+static void join_freed(struct journal *j)
+{
+    struct block_run *runs = (struct block_run *)(void *)j->freed->data;
+    guint joined = 0;
+
+    g_array_sort(j->freed, compare_runs);
+    for (guint i = 0; i < j->freed->len; i++) {
+        if (joined && runs[joined - 1].first + runs[joined - 1].count == runs[i].first)
+            runs[joined - 1].count += runs[i].count;
+        else
+            runs[joined++] = runs[i];
+    }
+    j->pinned -= j->freed->len - joined;
+    g_array_set_size(j->freed, joined);
+}
+
 /* Ends the running transaction, unless nothing was changed: then NULL. fs->lock held. */
 static GPtrArray *freeze(struct journal *j, GArray **revoked)
 {
@@ -418,6 +443,7 @@ static GPtrArray *freeze(struct journal *j, GArray **revoked)
         g_hash_table_replace(j->logged, g_memdup2(&block, sizeof block),
                              GSIZE_TO_POINTER(j->running));
     }
+    join_freed(j);
     g_queue_push_tail(&j->committing, transaction_new(j->running, j->freed));
     *revoked = j->revoked;
     j->freed = g_array_new(FALSE, FALSE, sizeof(struct block_run));
