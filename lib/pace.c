@@ -72,11 +72,12 @@ static void choose_depth(struct pace *p, const struct model *line)
 
 void pace_answered(struct pace *p, const struct model *line, uint64_t took_us, uint64_t now_us)
 {
-    uint64_t lasted_us;
+    uint64_t sent_us = now_us - took_us, lasted_us = now_us - p->began_us;
     double rate;
 
     if (p->bytes == 0) { /* the first of a round only starts the clock */
         p->began_us = now_us;
+        p->first_sent_us = sent_us;
         p->round_fastest_us = took_us;
     } else if (took_us < p->round_fastest_us) {
         p->round_fastest_us = took_us;
@@ -84,11 +85,10 @@ void pace_answered(struct pace *p, const struct model *line, uint64_t took_us, u
     if (p->fastest_us == 0 || (double)took_us < p->fastest_us)
         p->fastest_us = (double)took_us;
     p->bytes += (uint64_t)line->segment_bytes;
-    lasted_us = now_us - p->began_us;
-    if (lasted_us < ROUND_MIN_US || (double)lasted_us < p->fastest_us ||
+    if (sent_us < p->began_us || lasted_us < ROUND_MIN_US ||
         (double)p->bytes < (ROUND_MIN_SEGMENTS + 1) * line->segment_bytes)
         return;
-    rate = ((double)p->bytes - line->segment_bytes) * 1e6 / (double)lasted_us;
+    rate = ((double)p->bytes - line->segment_bytes) * 1e6 / fmax(lasted_us, sent_us - p->first_sent_us);
     note_rate(p, rate);
     note_growth(p, rate);
     choose_depth(p, line);

@@ -4,12 +4,15 @@
  * (model.h), fed with what is measured while it runs. One for writes, one for
  * reading ahead; the volume's lock holds for it.
  *
- * It goes by rounds, each about as long as one answer takes. A round gives a
- * delivery rate; the highest of the last rounds is the line's. At first the
- * depth is several times n* for it, since TCP's window doubles meanwhile, until
- * three rounds have not been much faster. (To double the depth itself fills a slow
- * line with seconds of data before its rate is known.) From then on it is n* for
- * the line's rate and a quarter more, so that a line that can do better is
+ * It goes by rounds: one ends with the answer to a segment that was sent after it
+ * began. A round gives a delivery rate: over the time in which its answers came, or
+ * in which their segments were sent, whichever was longer, since answers that were
+ * held up and then come all at once do not tell of a faster line
+ * (draft-cheng-iccrg-delivery-rate-estimation). The highest of the last rounds is the
+ * line's. At first the depth is several times n* for it, since TCP's window doubles
+ * meanwhile, until three rounds have not been much faster. (To double the depth itself
+ * fills a slow line with seconds of data before its rate is known.) From then on it is
+ * n* for the line's rate and a quarter more, so that a line that can do better is
  * noticed. What tells that the depth is too much is delay, not throughput: when
  * even the fastest answer of a round took much longer than the fastest ever, the
  * segments only stand in a queue, and the depth is n* alone until that has gone.
@@ -39,7 +42,7 @@ struct pace {
     double flat_rate; /* that they did not much exceed */
     double fastest_us; /* answer to a whole segment */
     /* the round that runs */
-    uint64_t began_us;
+    uint64_t began_us, first_sent_us;
     uint64_t bytes, round_fastest_us;
     bool full; /* more would have been sent, had it been allowed */
 };

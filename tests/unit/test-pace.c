@@ -16,6 +16,7 @@
 struct line {
     double rtt_s, rate;
     double now_s, free_at_s; /* the queue is empty from then on */
+    double held_s; /* answers before it come only then, all at once */
     double sent_s[1024], answer_s[1024]; /* rings */
     unsigned first, count;
 };
@@ -26,7 +27,7 @@ static void send_one(struct line *l)
 
     l->free_at_s = fmax(l->free_at_s, l->now_s) + SEGMENT / l->rate;
     l->sent_s[i] = l->now_s;
-    l->answer_s[i] = l->free_at_s + l->rtt_s;
+    l->answer_s[i] = fmax(l->free_at_s + l->rtt_s, l->held_s);
 }
 
 /* A sender that always has more, for so long. */
@@ -92,6 +93,21 @@ static void test_of_line_that_changes(void)
     assert_near_best(&p, &l);
 }
 
+/* As behind a lost packet, again and again. */
+static void test_of_held_up_answers(void)
+{
+    struct line l = {.rtt_s = 0.016, .rate = 117e6};
+    struct pace p;
+
+    pace_init(&p, 0, 8, MOST);
+    run(&p, &l, 1);
+    for (unsigned i = 0; i < 50; i++) {
+        l.held_s = l.now_s + 0.06;
+        run(&p, &l, 0.08);
+        g_assert_cmpuint(p.best, <=, best(&l) + 1);
+    }
+}
+
 /* 20 Mbit/s: more than two or three segments only wait. */
 static void test_of_slow_line(void)
 {
@@ -138,6 +154,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/pace/long-line", test_of_long_line);
     g_test_add_func("/pace/line-that-changes", test_of_line_that_changes);
+    g_test_add_func("/pace/held-up-answers", test_of_held_up_answers);
     g_test_add_func("/pace/slow-line", test_of_slow_line);
     g_test_add_func("/pace/limits", test_of_limits);
     g_test_add_func("/pace/idle-sender", test_of_idle_sender);
