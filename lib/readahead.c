@@ -372,17 +372,32 @@ static bool ask_wanted(struct encsan *v)
 
 /* ---- the streams' windows ---- */
 
+/* Blocks that a reader has to read of another stream before it is at this one. */
+static uint64_t blocks_before(const struct encsan *v, const struct stream *s)
+{
+    for (unsigned i = 0; i < STREAMS; i++) {
+        const struct stream *p = &v->streams[i];
+
+        if (p->sequential && p->then == s->next && p->next < p->end)
+            return p->end - p->next;
+    }
+    return 0;
+}
+
+/* Lately, and not to the end. */
+static bool is_read(const struct encsan *v, const struct stream *s)
+{
+    return s->sequential && s->next < s->end && v->stream_reads - s->read_number < RECENT_READS &&
+           blocks_before(v, s) == 0;
+}
+
 /* Each stream's share of the window: else they would drop each other's segments unread. */
 static uint64_t window_blocks(const struct encsan *v)
 {
     unsigned window = v->read_pace.depth, active = 0;
 
-    for (unsigned i = 0; i < STREAMS; i++) {
-        const struct stream *s = &v->streams[i];
-
-        if (s->sequential && s->next < s->end && v->stream_reads - s->read_number < RECENT_READS)
-            active++;
-    }
+    for (unsigned i = 0; i < STREAMS; i++)
+        active += is_read(v, &v->streams[i]);
     if (active > 0 && window > v->ahead_count / active)
         window = v->ahead_count / active;
     return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->segment_blocks;
@@ -420,9 +435,13 @@ static struct stream *neediest(struct encsan *v)
 
     for (unsigned i = 0; i < STREAMS; i++) {
         struct stream *s = &v->streams[i];
+        uint64_t distance;
 
-        if (s->sequential && s->ahead < s->end && s->ahead - s->next < least) {
-            least = s->ahead - s->next;
+        if (!s->sequential || s->ahead >= s->end)
+            continue;
+        distance = s->ahead - s->next + blocks_before(v, s);
+        if (distance < least) {
+            least = distance;
             found = s;
         }
     }
