@@ -414,6 +414,8 @@ static void follow(struct encsan *v, struct stream *s)
                                 .end = s->then_end,
                                 .read_number = s->read_number,
                                 .sequential = true};
+    else if (next->next == s->then && next->end < s->then_end) /* the reader sees farther by now */
+        next->end = s->then_end;
     s->then_end = 0;
 }
 
