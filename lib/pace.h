@@ -31,6 +31,10 @@
 struct pace {
     bool fixed;     /* the depth is what the user said */
     unsigned depth; /* segments, now */
+    unsigned start; /* that it began with */
+    uint64_t blocks; /* of a segment: fewer on a slow line, where an fsync, or a small read, would
+                        stand behind whole ones */
+    uint64_t most_blocks;
     unsigned most;  /* that memory allows */
     unsigned best;  /* n*; 0: nothing measured yet */
     double rate;    /* bytes a second, of the line; 0: nothing measured yet */
@@ -43,16 +47,19 @@ struct pace {
     double fastest_us; /* answer to a whole segment */
     /* the round that runs */
     uint64_t began_us, first_sent_us;
-    uint64_t bytes, round_fastest_us;
+    unsigned answers;
+    uint64_t blocks_answered, round_fastest_us; /* without the first one's */
     bool full; /* more would have been sent, had it been allowed */
 };
 
-/* `fixed` 0: it follows the model, and begins with `start`. */
-void pace_init(struct pace *p, unsigned fixed, unsigned start, unsigned most);
+/* `fixed` 0: it follows the model, and begins with `start` small segments: what is on its way
+ * before the rate is known still has to go through. */
+void pace_init(struct pace *p, unsigned fixed, unsigned start, unsigned most, uint64_t most_blocks);
 /* Somebody waits because `depth` segments are on their way. */
 void pace_full(struct pace *p);
-/* A whole segment was answered after took_us. `line` has all that the model
- * needs, but the line's rate. */
-void pace_answered(struct pace *p, const struct model *line, uint64_t took_us, uint64_t now_us);
+/* A segment that was whole when it left, with so many blocks, was answered after took_us.
+ * `line` has all that the model needs, but the line's rate and the segment's size. */
+void pace_answered(struct pace *p, const struct model *line, uint64_t blocks, uint64_t took_us,
+                   uint64_t now_us);
 
 #endif

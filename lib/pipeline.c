@@ -38,7 +38,6 @@ static double worker_rate(uint64_t bytes, uint64_t ns)
 struct model pipeline_model(struct encsan *v)
 {
     struct model m = {
-        .segment_bytes = (double)(v->segment_blocks * ENCSAN_BLOCK_BYTES),
         .rtt_s = nexus_rtt_min_us(v) / 1e6,
         .round_trips = 1,
         .seal = worker_rate(v->sealed_bytes, v->stats.seal_ns),
@@ -155,20 +154,6 @@ static void answered(struct encsan *v, struct segment *s, const struct slot *slo
     }
 }
 
-/* On a slow line a whole segment takes long: an fsync, or a small read, would
- * stand behind several of them. So a burst begins with small ones, too: what has
- * left before the rate is known still has to go through. */
-static void choose_write_blocks(struct encsan *v)
-{
-    double blocks = v->write_pace.rate * WRITE_LASTS_S / ENCSAN_BLOCK_BYTES;
-
-    if (v->write_pace.fixed || v->write_pace.rate == 0)
-        return;
-    v->write_blocks = v->segment_blocks;
-    if (blocks < (double)v->segment_blocks && v->segment_blocks > WRITE_BLOCKS_MIN)
-        v->write_blocks = blocks > WRITE_BLOCKS_MIN ? (uint64_t)blocks : WRITE_BLOCKS_MIN;
-}
-
 static void answer_job(struct job *job)
 {
     struct segment *s = (struct segment *)((char *)job - offsetof(struct segment, job));
@@ -177,12 +162,10 @@ static void answer_job(struct job *job)
 
     volume_lock(v);
     give_slot(v, s);
-    if (slot->status == SLOT_GOOD && s->blocks == v->write_blocks && s->operation == WIRE_OP_WRITE) {
+    if (slot->status == SLOT_GOOD && s->whole) {
         struct model line = pipeline_model(v);
 
-        line.segment_bytes = (double)(v->write_blocks * ENCSAN_BLOCK_BYTES);
-        pace_answered(&v->write_pace, &line, now_us() - s->sent_us, now_us());
-        choose_write_blocks(v);
+        pace_answered(&v->write_pace, &line, s->blocks, now_us() - s->sent_us, now_us());
     }
     answered(v, s, slot);
     pipeline_pump(v);
@@ -267,6 +250,7 @@ static void give_ordinal(struct encsan *v, struct segment *s)
     RB_REMOVE(segment_tree, &v->staged, s);
     s->ordinal = ++v->ordinal;
     s->after = s->barrier ? s->ordinal - 1 : 0;
+    s->whole = s->operation == WIRE_OP_WRITE && s->blocks == v->write_pace.blocks;
     RB_INSERT(segment_tree, &v->retained, s);
     TAILQ_INSERT_TAIL(&v->outstanding, s, order);
     if (s->operation == WIRE_OP_WRITE) {
@@ -311,7 +295,7 @@ static bool must_wait(const struct encsan *v, const struct segment *s)
 static uint64_t blocks_at_once(struct encsan *v, const struct segment *s)
 {
     if (!s->urgent)
-        return v->write_blocks;
+        return v->write_pace.blocks;
     return s->blocks <= SPREAD_BLOCKS_MAX && v->live_sessions > 1 &&
                    nexus_rtt_min_us(v) > SPREAD_RTT_US
                ? SPREAD_BLOCKS

@@ -59,9 +59,6 @@
 #define SMALL_BLOCKS 16             /* a small write */
 #define START_SEGMENTS 4 /* a session: about what TCP sends in its second round trip */
 #define ATTEMPTS_MAX 3
-#define WRITE_BLOCKS_MIN 4     /* of a segment on a slow line */
-#define WRITE_BLOCKS_START 8   /* until the line's speed is known */
-#define WRITE_LASTS_S 0.006 /* there: what is urgent waits for whole segments */
 #define SPREAD_BLOCKS 1        /* of an urgent segment, over the sessions of a long line */
 #define SPREAD_BLOCKS_MAX 16   /* it has no more */
 #define SPREAD_RTT_US 2000     /* which is longer */
@@ -90,6 +87,7 @@ struct segment {
     bool barrier;   /* leaves after everything older (urgent: that is urgent), with after = all that left */
     bool urgent;
     bool receipted; /* a receipt came before the answer */
+    bool whole;     /* it had as many blocks as the pace allowed when it got its ordinal */
     uint64_t lba;
     uint64_t blocks;
     uint64_t age;      /* of its staging: grows by one a segment */
@@ -144,6 +142,7 @@ struct ahead { /* see readahead.c */
     TAILQ_ENTRY(ahead) queue; /* ahead_free or ahead_ready */
     struct ahead_wait_list waiters;
     bool ready;
+    bool whole; /* as a segment's */
     uint64_t lba, blocks;
     uint64_t taken; /* blocks that readers got */
     uint32_t page[WIRE_DATA_BLOCKS_MAX];
@@ -245,7 +244,6 @@ struct encsan {
     struct slot *free_slots[SLOTS_MAX];
     unsigned free_slot_count;
     struct pace write_pace;
-    uint64_t write_blocks; /* of a segment that is sent: fewer on a slow line */
     unsigned in_flight; /* segments SEALING or IN_FLIGHT */
     uint64_t sealed_bytes, opened_bytes;
     uint64_t ordinal, durable;

@@ -67,7 +67,7 @@ int readahead_init(struct encsan *v, unsigned window)
         return 0;
     v->ahead_count = most < AHEAD_SEGMENTS_MAX ? (unsigned)most : AHEAD_SEGMENTS_MAX;
     v->ahead_pages_max = v->ahead_count * v->segment_blocks;
-    pace_init(&v->read_pace, window, START_SEGMENTS * v->sessions, most_window(v));
+    pace_init(&v->read_pace, window, START_SEGMENTS * v->sessions, most_window(v), v->segment_blocks);
     v->aheads = calloc(v->ahead_count, sizeof *v->aheads);
     v->waits = calloc(AHEAD_WAITS, sizeof *v->waits);
     if (!v->aheads || !v->waits)
@@ -218,10 +218,10 @@ void readahead_answered(struct encsan *v, struct ahead *a, uint64_t took_us, int
     }
     if (!TAILQ_EMPTY(&a->waiters))
         pace_full(&v->read_pace);
-    if (a->blocks == v->segment_blocks) {
+    if (a->whole) {
         struct model line = pipeline_model(v);
 
-        pace_answered(&v->read_pace, &line, took_us, now_us());
+        pace_answered(&v->read_pace, &line, a->blocks, took_us, now_us());
     }
     end_waiters(v, a);
     a->ready = true;
@@ -317,7 +317,7 @@ static bool ask(struct encsan *v, uint64_t lba, uint64_t *blocks)
         *blocks = there->lba + there->blocks - lba;
         return true;
     }
-    *blocks = at_most(*blocks, v->segment_blocks);
+    *blocks = at_most(*blocks, v->read_pace.blocks);
     there = ahead_overlap(v, lba, *blocks);
     if (there)
         *blocks = there->lba - lba;
@@ -326,6 +326,7 @@ static bool ask(struct encsan *v, uint64_t lba, uint64_t *blocks)
         return false;
     a->lba = lba;
     a->blocks = *blocks;
+    a->whole = a->blocks == v->read_pace.blocks;
     a->taken = 0;
     a->ready = false;
     RB_INSERT(ahead_tree, &v->ahead, a);
@@ -400,7 +401,7 @@ static uint64_t window_blocks(const struct encsan *v)
         active += is_read(v, &v->streams[i]);
     if (active > 0 && window > v->ahead_count / active)
         window = v->ahead_count / active;
-    return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->segment_blocks;
+    return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->read_pace.blocks;
 }
 
 /* All up to its end is asked for: it goes on elsewhere, as a stream of its own. */

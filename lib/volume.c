@@ -240,7 +240,7 @@ static int take_options(struct encsan *v, const struct encsan_options *o, char *
 
     v->log = o->log;
     v->log_opaque = o->opaque;
-    v->segment_blocks = v->write_blocks = segment / ENCSAN_BLOCK_BYTES;
+    v->segment_blocks = segment / ENCSAN_BLOCK_BYTES;
     /* what each page may need of segments is a part of the cache */
     v->page_count = (uint32_t)(cache / (ENCSAN_BLOCK_BYTES + sizeof(struct segment)));
     v->info.read_only = o->read_only;
@@ -284,9 +284,8 @@ static int make_memory(struct encsan *v, char *message)
     for (uint32_t i = 0; i < v->page_count; i++)
         v->free_pages[i] = v->page_count - 1 - i;
     v->free_page_count = v->page_count;
-    pace_init(&v->write_pace, v->options.depth, START_SEGMENTS * v->sessions, most_in_flight(v));
-    if (!v->write_pace.fixed && v->write_blocks > WRITE_BLOCKS_START)
-        v->write_blocks = WRITE_BLOCKS_START;
+    pace_init(&v->write_pace, v->options.depth, START_SEGMENTS * v->sessions, most_in_flight(v),
+              v->segment_blocks);
     return readahead_init(v, v->options.readahead) == 0 ? 0 : refuse(message, "out of memory: a smaller cache= may help");
 }
 

@@ -8,9 +8,10 @@
 
 #include <glib.h>
 
+#include "encsan.h"
 #include "pace.h"
 
-#define SEGMENT 131072.0
+#define SEGMENT_BLOCKS 32
 #define MOST 160
 
 struct line {
@@ -18,31 +19,38 @@ struct line {
     double now_s, free_at_s; /* the queue is empty from then on */
     double held_s; /* answers before it come only then, all at once */
     double sent_s[1024], answer_s[1024]; /* rings */
+    uint64_t blocks[1024];
     unsigned first, count;
 };
 
-static void send_one(struct line *l)
+static double bytes(uint64_t blocks)
+{
+    return (double)(blocks * ENCSAN_BLOCK_BYTES);
+}
+
+static void send_one(struct line *l, uint64_t blocks)
 {
     unsigned i = (l->first + l->count++) % 1024;
 
-    l->free_at_s = fmax(l->free_at_s, l->now_s) + SEGMENT / l->rate;
+    l->free_at_s = fmax(l->free_at_s, l->now_s) + bytes(blocks) / l->rate;
     l->sent_s[i] = l->now_s;
+    l->blocks[i] = blocks;
     l->answer_s[i] = fmax(l->free_at_s + l->rtt_s, l->held_s);
 }
 
 /* A sender that always has more, for so long. */
 static void run(struct pace *p, struct line *l, double seconds)
 {
-    struct model m = {SEGMENT, l->rtt_s, 1, 0, 2e9, 2e9, 2, 2};
+    struct model m = {bytes(SEGMENT_BLOCKS), l->rtt_s, 1, 0, 2e9, 2e9, 2, 2};
     double end_s = l->now_s + seconds;
 
     while (l->now_s < end_s) {
         while (l->count < p->depth)
-            send_one(l);
+            send_one(l, p->blocks);
         pace_full(p);
         l->now_s = l->answer_s[l->first];
         l->count--;
-        pace_answered(p, &m, (uint64_t)((l->now_s - l->sent_s[l->first]) * 1e6),
+        pace_answered(p, &m, l->blocks[l->first], (uint64_t)((l->now_s - l->sent_s[l->first]) * 1e6),
                       (uint64_t)(l->now_s * 1e6));
         l->first = (l->first + 1) % 1024;
     }
@@ -50,7 +58,7 @@ static void run(struct pace *p, struct line *l, double seconds)
 
 static unsigned best(const struct line *l)
 {
-    struct model m = {SEGMENT, l->rtt_s, 1, l->rate, 2e9, 2e9, 2, 2};
+    struct model m = {bytes(SEGMENT_BLOCKS), l->rtt_s, 1, l->rate, 2e9, 2e9, 2, 2};
 
     return model_best_depth(&m);
 }
@@ -61,7 +69,7 @@ static void assert_near_best(const struct pace *p, const struct line *l)
     g_assert_cmpuint(p->best, >=, best(l) - 1);
     g_assert_cmpuint(p->best, <=, best(l) + 1);
     g_assert_cmpuint(p->depth, >=, best(l));
-    g_assert_cmpuint(p->depth, <=, best(l) * 5 / 4 + 2 + (unsigned)(l->rate * 0.004 / SEGMENT));
+    g_assert_cmpuint(p->depth, <=, best(l) * 5 / 4 + 2 + (unsigned)(l->rate * 0.004 / bytes(SEGMENT_BLOCKS)));
 }
 
 /* 1 Gbit/s, 64 ms one way: n* is 115. Eight round trips find it from 8 on. */
@@ -70,7 +78,7 @@ static void test_of_long_line(void)
     struct line l = {.rtt_s = 0.128, .rate = 117e6};
     struct pace p;
 
-    pace_init(&p, 0, 8, MOST);
+    pace_init(&p, 0, 8, MOST, SEGMENT_BLOCKS);
     run(&p, &l, 8 * 0.128);
     g_assert_cmpuint(p.depth, >=, best(&l));
     run(&p, &l, 1);
@@ -82,7 +90,7 @@ static void test_of_line_that_changes(void)
     struct line l = {.rtt_s = 0.016, .rate = 117e6};
     struct pace p;
 
-    pace_init(&p, 0, 8, MOST);
+    pace_init(&p, 0, 8, MOST, SEGMENT_BLOCKS);
     run(&p, &l, 1);
     assert_near_best(&p, &l);
     l.rate /= 4; /* only queueing, at first */
@@ -99,7 +107,7 @@ static void test_of_held_up_answers(void)
     struct line l = {.rtt_s = 0.016, .rate = 117e6};
     struct pace p;
 
-    pace_init(&p, 0, 8, MOST);
+    pace_init(&p, 0, 8, MOST, SEGMENT_BLOCKS);
     run(&p, &l, 1);
     for (unsigned i = 0; i < 50; i++) {
         l.held_s = l.now_s + 0.06;
@@ -108,15 +116,15 @@ static void test_of_held_up_answers(void)
     }
 }
 
-/* 20 Mbit/s: more than two or three segments only wait. */
+/* 20 Mbit/s: more than the bytes of a whole segment, on a fast one, only wait. */
 static void test_of_slow_line(void)
 {
     struct line l = {.rtt_s = 0.016, .rate = 2.4e6};
     struct pace p;
 
-    pace_init(&p, 0, 16, MOST);
+    pace_init(&p, 0, 16, MOST, SEGMENT_BLOCKS);
     run(&p, &l, 5);
-    g_assert_cmpuint(p.depth, <=, 4);
+    g_assert_cmpuint(p.depth * p.blocks, <=, SEGMENT_BLOCKS);
     g_assert_cmpuint(p.depth, >=, 2);
 }
 
@@ -125,13 +133,13 @@ static void test_of_limits(void)
     struct line l = {.rtt_s = 0.5, .rate = 500e6};
     struct pace p;
 
-    pace_init(&p, 0, 16, MOST);
+    pace_init(&p, 0, 16, MOST, SEGMENT_BLOCKS);
     run(&p, &l, 10);
     g_assert_cmpuint(p.depth, ==, MOST);
-    pace_init(&p, 10, 16, MOST);
+    pace_init(&p, 10, 16, MOST, SEGMENT_BLOCKS);
     run(&p, &l, 10);
     g_assert_cmpuint(p.depth, ==, 10);
-    pace_init(&p, 1000, 16, MOST);
+    pace_init(&p, 1000, 16, MOST, SEGMENT_BLOCKS);
     g_assert_cmpuint(p.depth, ==, MOST);
 }
 
@@ -139,13 +147,13 @@ static void test_of_limits(void)
 static void test_of_idle_sender(void)
 {
     struct line l = {.rtt_s = 0.016, .rate = 117e6};
-    struct model m = {SEGMENT, l.rtt_s, 1, 0, 2e9, 2e9, 2, 2};
+    struct model m = {bytes(SEGMENT_BLOCKS), l.rtt_s, 1, 0, 2e9, 2e9, 2, 2};
     struct pace p;
 
-    pace_init(&p, 0, 8, MOST);
+    pace_init(&p, 0, 8, MOST, SEGMENT_BLOCKS);
     run(&p, &l, 1);
     for (unsigned i = 1; i <= 1000; i++)
-        pace_answered(&p, &m, 17200, (uint64_t)((l.now_s + i * 0.1) * 1e6));
+        pace_answered(&p, &m, SEGMENT_BLOCKS, 17200, (uint64_t)((l.now_s + i * 0.1) * 1e6));
     assert_near_best(&p, &l);
 }
 
