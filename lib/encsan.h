@@ -118,9 +118,11 @@ void encsan_read_async(struct encsan *volume, void *buf, size_t count, uint64_t 
                        encsan_done *done, void *opaque);
 /* The same, of a stream, which is read ahead of: a reader that goes on where an
  * earlier such read ended goes on up to `end` at most, and then from `then` to
- * then_end (0: nowhere). */
+ * then_end (0: nowhere). begins: one that will probably go on, as from the
+ * beginning of a file. */
 struct encsan_stream {
     uint64_t end, then, then_end; /* bytes */
+    bool begins;
 };
 void encsan_read_stream_async(struct encsan *volume, void *buf, size_t count, uint64_t offset,
                               struct encsan_stream stream, encsan_done *done, void *opaque);

@@ -66,7 +66,7 @@ static void note_growth(struct pace *p, double rate)
 
 static void choose_blocks(struct pace *p)
 {
-    double blocks = fmax(BLOCKS_MIN, p->rate * LASTS_S / ENCSAN_BLOCK_BYTES);
+    double blocks = fmax(p->filled ? BLOCKS_MIN : BLOCKS_START, p->rate * LASTS_S / ENCSAN_BLOCK_BYTES);
 
     if (!p->fixed)
         p->blocks = (uint64_t)fmin(blocks, (double)p->most_blocks);

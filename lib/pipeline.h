@@ -61,6 +61,7 @@
 #define ATTEMPTS_MAX 3
 #define SPREAD_BLOCKS 1        /* of an urgent segment, over the sessions of a long line */
 #define SPREAD_BLOCKS_MAX 16   /* it has no more */
+#define SPREAD_READ_BLOCKS 4   /* of a read at least, the same */
 #define SPREAD_RTT_US 2000     /* which is longer */
 
 enum segment_state {
@@ -123,6 +124,7 @@ struct request { /* one call of encsan.h */
     unsigned flags;
     uint64_t lba, blocks;
     uint64_t progress; /* blocks staged, or asked for */
+    uint64_t piece;    /* READ: blocks that are asked for at once */
     const uint8_t *in;
     uint8_t *out;
     struct encsan_stream stream; /* READ, in blocks; end 0: of none */

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 #include "clock.h"
 
@@ -156,6 +157,19 @@ void read_for_ahead(struct encsan *v, struct ahead *a)
     start_piece(v, a->lba, a->blocks, NULL, a, NULL);
 }
 
+/* On a long line, and where little else is read, a request is spread over the sessions:
+ * after a pause TCP sends little in its first flight, and doubles that with each round trip. */
+static uint64_t piece_blocks(const struct encsan *v, const struct request *r)
+{
+    unsigned reads = v->slot_count - v->free_slot_count - v->in_flight;
+    uint64_t each;
+
+    if (v->live_sessions < 2 || reads >= v->live_sessions || nexus_rtt_min_us(v) <= SPREAD_RTT_US)
+        return v->segment_blocks;
+    each = MAX(r->blocks / v->live_sessions, SPREAD_READ_BLOCKS);
+    return MIN(each, v->segment_blocks);
+}
+
 /* Asks for the request's next piece, or copies it. False: no slot is free. */
 static bool next_piece(struct encsan *v, struct request *r)
 {
@@ -164,8 +178,8 @@ static bool next_piece(struct encsan *v, struct request *r)
     uint8_t *out = r->out + r->progress * ENCSAN_BLOCK_BYTES;
     enum readahead_found found = READAHEAD_COPIED;
 
-    if (blocks > v->segment_blocks)
-        blocks = v->segment_blocks;
+    if (blocks > r->piece)
+        blocks = r->piece;
     if (!overlay(v, lba, blocks, &(struct destination){.out = out}))
         found = readahead_find(v, r, lba, &blocks, out);
     if (found == READAHEAD_NOTHING && v->free_slot_count == 0)
@@ -197,6 +211,8 @@ void read_pump(struct encsan *v)
 
     send_lost(v);
     while (!v->error && (r = TAILQ_FIRST(&v->reads_queued))) {
+        if (r->progress == 0)
+            r->piece = piece_blocks(v, r);
         r->pending++; /* ours, so that it does not end while pieces leave */
         while (!v->error && r->progress < r->blocks && next_piece(v, r))
             ;

@@ -21,12 +21,14 @@
  */
 #include "pipeline.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 
 #define WINDOW_MIN 2
+#define BEGINNING_BLOCKS_MAX 96 /* read ahead of a reader that has only begun */
 #define NEAR_SEGMENTS 8 /* requests of one reader may overtake each other by so much */
 #define RECENT_READS 256 /* a stream that had none of the last so many is no longer read */
 #define SLOTS_KEPT 8    /* for reads that somebody waits for */
@@ -256,9 +258,18 @@ static uint64_t at_most(uint64_t n, uint64_t most)
     return n < most ? n : most;
 }
 
+/* Of a reader that has only begun, no more than the line carries in a round trip. */
+static uint64_t beginning_blocks(const struct encsan *v)
+{
+    double blocks = v->read_pace.rate * nexus_rtt_min_us(v) / 1e6 / ENCSAN_BLOCK_BYTES;
+
+    return v->read_pace.rate == 0 ? BEGINNING_BLOCKS_MAX
+                                  : (uint64_t)fmin(blocks, BEGINNING_BLOCKS_MAX);
+}
+
 void readahead_note(struct encsan *v, const struct request *r)
 {
-    uint64_t end = r->lba + r->blocks;
+    uint64_t end = r->lba + r->blocks, beginning;
     struct stream *s;
 
     if (v->ahead_count == 0 || (r->stream.end <= end && r->stream.then_end == 0))
@@ -274,6 +285,9 @@ void readahead_note(struct encsan *v, const struct request *r)
     s->then = r->stream.then;
     s->then_end = at_most(r->stream.then_end, v->blocks);
     s->read_number = ++v->stream_reads;
+    beginning = at_most(beginning_blocks(v), s->end - end);
+    if (r->stream.begins && s->end > end && beginning > 0)
+        readahead_want(v, end, beginning);
 }
 
 bool readahead_give_up(struct encsan *v)

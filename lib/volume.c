@@ -497,7 +497,7 @@ void encsan_read_stream_async(struct encsan *v, void *buf, size_t count, uint64_
                               struct encsan_stream stream, encsan_done *done, void *opaque)
 {
     struct encsan_stream blocks = {stream.end / ENCSAN_BLOCK_BYTES, stream.then / ENCSAN_BLOCK_BYTES,
-                                   stream.then_end / ENCSAN_BLOCK_BYTES};
+                                   stream.then_end / ENCSAN_BLOCK_BYTES, stream.begins};
 
     submit(v, (struct request){.kind = REQUEST_READ, .out = buf, .done = done, .opaque = opaque,
                                .stream = blocks},

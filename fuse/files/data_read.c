@@ -188,7 +188,8 @@ static struct encsan_stream stream_of(const struct read_request *r, const GArray
 {
     const struct extent_run *run = &g_array_index(runs, struct extent_run, i);
     bool small = run->logical == 0 && run->count * BLOCK <= FS_SMALL_FILE_BYTES;
-    struct encsan_stream stream = {.end = contiguous_end(runs, &i)};
+    struct encsan_stream stream = {.end = contiguous_end(runs, &i),
+                                   .begins = r->offset == 0 && run->logical == 0 && !r->scouted};
 
     if (i < runs->len) {
         run = &g_array_index(runs, struct extent_run, i);
