@@ -271,6 +271,7 @@ struct encsan {
     struct ahead_wait_list waits_free;
     unsigned ahead_count; /* 0: nothing is read ahead */
     uint64_t ahead_pages, ahead_pages_max;
+    uint64_t asked_blocks; /* of those that are ASKED */
     struct pace read_pace; /* its depth is the window */
     struct ahead_tree ahead;
     struct ahead_list ahead_free, ahead_ready;

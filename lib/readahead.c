@@ -14,8 +14,9 @@
  *   ASKED  in the tree `ahead`; a read_piece fills its pages; reads of its
  *          blocks wait on `waiters`.
  *   READY  in the tree and on ahead_ready, oldest first; its bytes are what
- *          the disk, or a later write, has: whoever stages a write drops it,
- *          and whoever needs a page takes the oldest one's.
+ *          the disk, or a later write, has: whoever stages a write drops it.
+ *          Who needs pages takes the oldest one's that no stream comes to; a
+ *          writer even those that a stream comes to last, to ask for them again.
  *
  * The window is one for the volume, as the line is one: pace.h says how far.
  */
@@ -24,6 +25,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 #include "clock.h"
 
@@ -210,6 +212,7 @@ void readahead_answered(struct encsan *v, struct ahead *a, uint64_t took_us, int
 {
     struct ahead_wait *w;
 
+    v->asked_blocks -= a->blocks;
     if (error) {
         release(v, a);
         while ((w = TAILQ_FIRST(&a->waiters))) {
@@ -253,11 +256,6 @@ static struct stream *find_stream(struct encsan *v, uint64_t lba)
     return oldest;
 }
 
-static uint64_t at_most(uint64_t n, uint64_t most)
-{
-    return n < most ? n : most;
-}
-
 /* Of a reader that has only begun, no more than the line carries in a round trip. */
 static uint64_t beginning_blocks(const struct encsan *v)
 {
@@ -281,22 +279,61 @@ void readahead_note(struct encsan *v, const struct request *r)
         s->next = end;
     if (s->ahead < s->next)
         s->ahead = s->next;
-    s->end = at_most(r->stream.end, v->blocks);
+    s->end = MIN(r->stream.end, v->blocks);
     s->then = r->stream.then;
-    s->then_end = at_most(r->stream.then_end, v->blocks);
+    s->then_end = MIN(r->stream.then_end, v->blocks);
     s->read_number = ++v->stream_reads;
-    beginning = at_most(beginning_blocks(v), s->end - end);
+    beginning = MIN(beginning_blocks(v), s->end - end);
     if (r->stream.begins && s->end > end && beginning > 0)
         readahead_want(v, end, beginning);
 }
 
+static bool is_recent(const struct encsan *v, const struct stream *s)
+{
+    return s->sequential && v->stream_reads - s->read_number < RECENT_READS;
+}
+
+/* The stream whose reader will come to it; NULL: none. */
+static struct stream *stream_to(struct encsan *v, const struct ahead *a)
+{
+    uint64_t end = a->lba + a->blocks + NEAR_SEGMENTS * v->segment_blocks;
+
+    for (unsigned i = 0; i < STREAMS; i++) {
+        struct stream *s = &v->streams[i];
+
+        if (is_recent(v, s) && a->lba < s->ahead && end > s->next)
+            return s;
+    }
+    return NULL;
+}
+
+static bool give_up_unread(struct encsan *v)
+{
+    struct ahead *a;
+
+    TAILQ_FOREACH(a, &v->ahead_ready, queue)
+    {
+        if (!stream_to(v, a)) {
+            release(v, a);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool readahead_give_up(struct encsan *v)
 {
-    struct ahead *oldest = TAILQ_FIRST(&v->ahead_ready);
+    struct ahead *last = TAILQ_LAST(&v->ahead_ready, ahead_list);
+    struct stream *s;
 
-    if (oldest)
-        release(v, oldest);
-    return oldest;
+    if (give_up_unread(v))
+        return true;
+    if (!last)
+        return false;
+    s = stream_to(v, last);
+    s->ahead = MAX(s->next, MIN(s->ahead, last->lba));
+    release(v, last);
+    return true;
 }
 
 static bool has_room(const struct encsan *v, uint64_t blocks)
@@ -305,13 +342,13 @@ static bool has_room(const struct encsan *v, uint64_t blocks)
            v->free_page_count >= blocks + v->page_count / PAGES_KEPT_SHARE;
 }
 
-/* Room for so many blocks more; the oldest that nobody fetched make it where they must. */
+/* Room for so many blocks more; what nobody fetched makes it where it must. */
 static struct ahead *take_free(struct encsan *v, uint64_t blocks)
 {
     struct ahead *a;
 
     while (!has_room(v, blocks))
-        if (!readahead_give_up(v))
+        if (!give_up_unread(v))
             return NULL;
     a = TAILQ_FIRST(&v->ahead_free);
     TAILQ_REMOVE(&v->ahead_free, a, queue);
@@ -331,7 +368,7 @@ static bool ask(struct encsan *v, uint64_t lba, uint64_t *blocks)
         *blocks = there->lba + there->blocks - lba;
         return true;
     }
-    *blocks = at_most(*blocks, v->read_pace.blocks);
+    *blocks = MIN(*blocks, v->read_pace.blocks);
     there = ahead_overlap(v, lba, *blocks);
     if (there)
         *blocks = there->lba - lba;
@@ -341,6 +378,7 @@ static bool ask(struct encsan *v, uint64_t lba, uint64_t *blocks)
     a->lba = lba;
     a->blocks = *blocks;
     a->whole = a->blocks == v->read_pace.blocks;
+    v->asked_blocks += a->blocks;
     a->taken = 0;
     a->ready = false;
     RB_INSERT(ahead_tree, &v->ahead, a);
@@ -377,7 +415,7 @@ static bool ask_wanted(struct encsan *v)
 
     if (!ask(v, w->lba, &blocks))
         return false;
-    w->lba += at_most(blocks, w->end - w->lba);
+    w->lba += MIN(blocks, w->end - w->lba);
     if (w->lba == w->end) {
         v->wanted_first = (v->wanted_first + 1) % WANTED_MAX;
         v->wanted_count--;
@@ -402,14 +440,16 @@ static uint64_t blocks_before(const struct encsan *v, const struct stream *s)
 /* Lately, and not to the end. */
 static bool is_read(const struct encsan *v, const struct stream *s)
 {
-    return s->sequential && s->next < s->end && v->stream_reads - s->read_number < RECENT_READS &&
-           blocks_before(v, s) == 0;
+    return is_recent(v, s) && s->next < s->end && blocks_before(v, s) == 0;
 }
 
-/* Each stream's share of the window: else they would drop each other's segments unread. */
+/* How far a stream may be ahead of its reader: twice as far as the line needs, so that the line
+ * does not stand still where a session is slower than the others and the reader waits for it;
+ * and a share of the memory, else streams would drop each other's segments unread. */
 static uint64_t window_blocks(const struct encsan *v)
 {
-    unsigned window = v->read_pace.depth, active = 0;
+    const struct pace *p = &v->read_pace;
+    unsigned window = p->fixed ? p->depth : 2 * p->depth, active = 0;
 
     for (unsigned i = 0; i < STREAMS; i++)
         active += is_read(v, &v->streams[i]);
@@ -444,11 +484,19 @@ static void follow_all(struct encsan *v)
     }
 }
 
+static bool line_is_full(const struct encsan *v)
+{
+    return !v->read_pace.fixed && v->asked_blocks >= v->read_pace.depth * v->read_pace.blocks;
+}
+
 /* The next one that is asked for is the one whose reader will need it first. */
 static struct stream *neediest(struct encsan *v)
 {
     uint64_t least = window_blocks(v);
     struct stream *found = NULL;
+
+    if (line_is_full(v))
+        return NULL;
 
     for (unsigned i = 0; i < STREAMS; i++) {
         struct stream *s = &v->streams[i];
