@@ -321,18 +321,78 @@ static bool give_up_unread(struct encsan *v)
     return false;
 }
 
+/* The stream asks for it again when its reader is nearer. */
+static void postpone(struct encsan *v, struct stream *s, struct ahead *a)
+{
+    s->ahead = MAX(s->next, MIN(s->ahead, a->lba));
+    release(v, a);
+}
+
 bool readahead_give_up(struct encsan *v)
 {
     struct ahead *last = TAILQ_LAST(&v->ahead_ready, ahead_list);
-    struct stream *s;
 
     if (give_up_unread(v))
         return true;
-    if (!last)
+    if (last)
+        postpone(v, stream_to(v, last), last);
+    return last;
+}
+
+/* Blocks that a reader has to read of another stream before it is at this one. */
+static uint64_t blocks_before(const struct encsan *v, const struct stream *s)
+{
+    for (unsigned i = 0; i < STREAMS; i++) {
+        const struct stream *p = &v->streams[i];
+
+        if (p->sequential && p->then == s->next && p->next < p->end)
+            return p->end - p->next;
+    }
+    return 0;
+}
+
+/* Lately, and not to the end. */
+static bool is_read(const struct encsan *v, const struct stream *s)
+{
+    return is_recent(v, s) && s->next < s->end && blocks_before(v, s) == 0;
+}
+
+/* How far a stream may be ahead of its reader: twice as far as the line needs, so that the line
+ * does not stand still where a session is slower than the others and the reader waits for it;
+ * and a share of the memory, else streams would drop each other's segments unread. An eighth of
+ * that is for what is wanted without a stream. */
+static uint64_t window_blocks(const struct encsan *v)
+{
+    const struct pace *p = &v->read_pace;
+    unsigned window = p->fixed ? p->depth : 2 * p->depth, active = 0;
+    unsigned most = v->ahead_count - v->ahead_count / 8;
+
+    for (unsigned i = 0; i < STREAMS; i++)
+        active += is_read(v, &v->streams[i]);
+    if (window > most / MAX(active, 1))
+        window = most / MAX(active, 1);
+    return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->read_pace.blocks;
+}
+
+/* Of the stream that is farthest ahead of its reader, beyond its window: others came meanwhile. */
+static bool give_up_excess(struct encsan *v)
+{
+    uint64_t most = window_blocks(v);
+    struct stream *farthest = NULL;
+    struct ahead *last;
+
+    for (unsigned i = 0; i < STREAMS; i++) {
+        struct stream *s = &v->streams[i];
+
+        if (is_recent(v, s) && s->ahead - s->next > most) {
+            most = s->ahead - s->next;
+            farthest = s;
+        }
+    }
+    last = farthest ? ahead_overlap(v, farthest->ahead - 1, 1) : NULL;
+    if (!last || !last->ready)
         return false;
-    s = stream_to(v, last);
-    s->ahead = MAX(s->next, MIN(s->ahead, last->lba));
-    release(v, last);
+    postpone(v, farthest, last);
     return true;
 }
 
@@ -348,7 +408,7 @@ static struct ahead *take_free(struct encsan *v, uint64_t blocks)
     struct ahead *a;
 
     while (!has_room(v, blocks))
-        if (!give_up_unread(v))
+        if (!give_up_unread(v) && !give_up_excess(v))
             return NULL;
     a = TAILQ_FIRST(&v->ahead_free);
     TAILQ_REMOVE(&v->ahead_free, a, queue);
@@ -423,40 +483,7 @@ static bool ask_wanted(struct encsan *v)
     return true;
 }
 
-/* ---- the streams' windows ---- */
-
-/* Blocks that a reader has to read of another stream before it is at this one. */
-static uint64_t blocks_before(const struct encsan *v, const struct stream *s)
-{
-    for (unsigned i = 0; i < STREAMS; i++) {
-        const struct stream *p = &v->streams[i];
-
-        if (p->sequential && p->then == s->next && p->next < p->end)
-            return p->end - p->next;
-    }
-    return 0;
-}
-
-/* Lately, and not to the end. */
-static bool is_read(const struct encsan *v, const struct stream *s)
-{
-    return is_recent(v, s) && s->next < s->end && blocks_before(v, s) == 0;
-}
-
-/* How far a stream may be ahead of its reader: twice as far as the line needs, so that the line
- * does not stand still where a session is slower than the others and the reader waits for it;
- * and a share of the memory, else streams would drop each other's segments unread. */
-static uint64_t window_blocks(const struct encsan *v)
-{
-    const struct pace *p = &v->read_pace;
-    unsigned window = p->fixed ? p->depth : 2 * p->depth, active = 0;
-
-    for (unsigned i = 0; i < STREAMS; i++)
-        active += is_read(v, &v->streams[i]);
-    if (active > 0 && window > v->ahead_count / active)
-        window = v->ahead_count / active;
-    return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->read_pace.blocks;
-}
+/* ---- what is asked for next ---- */
 
 /* All up to its end is asked for: it goes on elsewhere, as a stream of its own. */
 static void follow(struct encsan *v, struct stream *s)

@@ -272,6 +272,48 @@ static void test_readahead(void)
     target_stop(&t);
 }
 
+static void read_blocks(struct encsan *v, const uint8_t *data, unsigned first, unsigned count)
+{
+    uint8_t buf[BLOCK];
+
+    for (unsigned i = first; i < first + count; i++) {
+        g_assert_cmpint(read_stream(v, buf, BLOCK, (uint64_t)i * BLOCK), ==, 0);
+        g_assert_cmpmem(buf, BLOCK, data + (size_t)i * BLOCK, BLOCK);
+    }
+}
+
+/* In little memory a stream keeps what was read ahead of it, whatever else is; but one
+ * that stands still does not keep it all from another. */
+static void test_readahead_in_little_memory(void)
+{
+    const unsigned blocks = 4096, segment = 32;
+    struct target t = {0};
+    g_autofree uint8_t *data = g_malloc(blocks * BLOCK);
+    uint64_t before;
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    o.cache_bytes = 4 << 20;
+    o.readahead = 12;
+    struct encsan *v = open_volume(&o);
+    fill(data, blocks * BLOCK, 6);
+    g_assert_cmpint(encsan_write(v, data, blocks * BLOCK, 0, 0), ==, 0);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+
+    v = open_volume(&o);
+    for (unsigned i = 0; i < 40; i++) {
+        encsan_prefetch(v, segment * BLOCK, (uint64_t)(2048 + i * segment) * BLOCK);
+        read_blocks(v, data, i * segment, segment);
+    }
+    g_assert_cmpuint(reads_sent(v), <, 120); /* 40 segments twice, and a window */
+    before = reads_sent(v);
+    read_blocks(v, data, 2048, 1024);
+    g_assert_cmpuint(reads_sent(v) - before, <, 100);
+    read_blocks(v, data, 40 * segment, segment);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
 /* ---- random overlapping requests of several threads against an array ---- */
 
 #define MODEL_THREADS 3
@@ -522,6 +564,7 @@ static void add_others(void)
     g_test_add_func("/volume/barrier", test_barrier);
     g_test_add_func("/volume/leave", test_leave);
     g_test_add_func("/volume/readahead", test_readahead);
+    g_test_add_func("/volume/readahead-in-little-memory", test_readahead_in_little_memory);
     g_test_add_data_func("/volume/model", NULL, test_model);
     g_test_add_data_func("/volume/model/all-sessions-lost", GUINT_TO_POINTER(FAULT_ALL_SESSIONS), test_model);
     g_test_add_data_func("/volume/model/target-killed", GUINT_TO_POINTER(FAULT_TARGET), test_model);
