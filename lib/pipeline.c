@@ -19,14 +19,25 @@
 
 #include "clock.h"
 
-static bool may_start(const struct encsan *v, bool urgent)
+/* The depth is that which data needs to fill the line. Ranges, which have none, get slots beside it. */
+static bool is_deep_enough(const struct encsan *v, const struct segment_list *list)
+{
+    unsigned share = TAILQ_EMPTY(&v->ready) ? RANGES_SHARE : RANGES_SHARE_OF_MANY;
+
+    if (v->write_pace.fixed)
+        return v->in_flight >= v->write_pace.depth;
+    if (list == &v->ranges)
+        return v->ranges_in_flight >= v->slot_count / share;
+    return v->in_flight - v->ranges_in_flight >= v->write_pace.depth;
+}
+
+static bool may_start(const struct encsan *v, const struct segment_list *list)
 {
     if (v->live_sessions == 0)
         return false;
-    if (urgent)
+    if (list == &v->urgent)
         return v->free_slot_count > SLOTS_FOR_READS;
-    return v->in_flight < v->write_pace.depth &&
-           v->free_slot_count > SLOTS_FOR_READS + SLOTS_FOR_URGENT;
+    return !is_deep_enough(v, list) && v->free_slot_count > SLOTS_FOR_READS + SLOTS_FOR_URGENT;
 }
 
 /* Bytes a second of one worker. Until something was measured: fast enough not to matter. */
@@ -73,6 +84,7 @@ static void take_slot(struct encsan *v, struct segment *s)
     s->slot->bytes = (uint32_t)WIRE_WRITE_BYTES(s->operation == WIRE_OP_WRITE ? s->blocks : 0);
     s->nexus = nexus_take(v, s->slot->bytes, &s->sa);
     v->in_flight++;
+    v->ranges_in_flight += s->operation != WIRE_OP_WRITE;
 }
 
 static void give_slot(struct encsan *v, struct segment *s)
@@ -81,6 +93,7 @@ static void give_slot(struct encsan *v, struct segment *s)
     v->free_slots[v->free_slot_count++] = s->slot;
     s->slot = NULL;
     v->in_flight--;
+    v->ranges_in_flight -= s->operation != WIRE_OP_WRITE;
     pthread_cond_broadcast(&v->idle);
 }
 
@@ -237,15 +250,10 @@ static void start(struct encsan *v, struct segment *s)
     workers_push(v->workers, &s->job);
 }
 
-static struct segment_list *ready_list(struct encsan *v, const struct segment *s)
-{
-    return s->urgent ? &v->urgent : &v->ready;
-}
-
 /* From here on its range and bytes are fixed. */
 static void give_ordinal(struct encsan *v, struct segment *s)
 {
-    TAILQ_REMOVE(ready_list(v, s), s, queue);
+    TAILQ_REMOVE(stage_ready_list(v, s), s, queue);
     TAILQ_REMOVE(&v->by_age, s, order);
     RB_REMOVE(segment_tree, &v->staged, s);
     s->ordinal = ++v->ordinal;
@@ -257,15 +265,17 @@ static void give_ordinal(struct encsan *v, struct segment *s)
         v->staged_blocks -= s->blocks;
         v->retained_blocks += s->blocks;
         v->unsynced_blocks += s->blocks;
+    } else {
+        v->unsynced_ranges++;
     }
-    if (v->unsynced_blocks >= v->page_count / 4)
+    if (v->unsynced_blocks >= v->page_count / 4 || v->unsynced_ranges >= RANGE_SEGMENTS / 4)
         receipt_want(v, v->ordinal);
 }
 
 static void hold(struct encsan *v, struct segment *s, const struct segment *older)
 {
     s->state = SEGMENT_HELD;
-    TAILQ_REMOVE(ready_list(v, s), s, queue);
+    TAILQ_REMOVE(stage_ready_list(v, s), s, queue);
     TAILQ_INSERT_TAIL(&v->held, s, queue);
     if (older->state != SEGMENT_DURABLE)
         receipt_want(v, v->ordinal);
@@ -350,7 +360,7 @@ static void release_held(struct encsan *v)
     while ((s = TAILQ_LAST(&v->held, segment_list))) {
         TAILQ_REMOVE(&v->held, s, queue);
         s->state = SEGMENT_READY;
-        TAILQ_INSERT_HEAD(ready_list(v, s), s, queue);
+        TAILQ_INSERT_HEAD(stage_ready_list(v, s), s, queue);
     }
 }
 
@@ -438,11 +448,11 @@ static void advance_leaving(struct encsan *v)
     }
 }
 
-static void start_ready(struct encsan *v, struct segment_list *list, bool urgent)
+static void start_ready(struct encsan *v, struct segment_list *list)
 {
     struct segment *s;
 
-    while (may_start(v, urgent) && (s = next_ready(v, list))) {
+    while (may_start(v, list) && (s = next_ready(v, list))) {
         give_ordinal(v, s);
         start(v, s);
     }
@@ -452,7 +462,7 @@ static void start_resends(struct encsan *v)
 {
     struct segment *s;
 
-    while (may_start(v, false) && (s = TAILQ_FIRST(&v->resend))) {
+    while (may_start(v, &v->resend) && (s = TAILQ_FIRST(&v->resend))) {
         TAILQ_REMOVE(&v->resend, s, queue);
         start(v, s);
     }
@@ -465,10 +475,12 @@ void pipeline_pump(struct encsan *v)
         return;
     stage_parked(v);
     start_resends(v);
-    start_ready(v, &v->urgent, true);
-    if (TAILQ_EMPTY(&v->resend))
-        start_ready(v, &v->ready, false);
-    if (v->in_flight >= v->write_pace.depth)
+    start_ready(v, &v->urgent);
+    if (TAILQ_EMPTY(&v->resend)) {
+        start_ready(v, &v->ranges);
+        start_ready(v, &v->ready);
+    }
+    if (is_deep_enough(v, &v->ready))
         pace_full(&v->write_pace);
     advance_flushes(v);
     advance_leaving(v);

@@ -55,6 +55,9 @@
 #define SLOTS_BYTES_MAX (20u << 20) /* of memory besides the cache */
 #define SLOTS_FOR_READS 16          /* that writes leave to them */
 #define SLOTS_FOR_URGENT 8          /* that other writes leave to urgent ones */
+#define RANGE_SEGMENTS 1024         /* zeroes and unmaps, staged or retained */
+#define RANGES_SHARE 2              /* of the slots, for them; */
+#define RANGES_SHARE_OF_MANY 8      /* while data waits for slots, too */
 #define STAGE_KEPT_SHARE 16         /* of the cache, for urgent writes; half of it for small ones, too */
 #define SMALL_BLOCKS 16             /* a small write */
 #define START_SEGMENTS 4 /* a session: about what TCP sends in its second round trip */
@@ -230,7 +233,9 @@ struct encsan {
     struct segment_list free_segments;
     struct segment_tree staged, retained;
     struct segment_list by_age;      /* staged */
-    struct segment_list filling, ready, urgent, held; /* urgent: READY ones */
+    struct segment_list filling, held;
+    struct segment_list ready, ranges, urgent; /* READY ones: see stage_ready_list */
+    unsigned range_count, unsynced_ranges; /* segments without data; those since the last SYNC was wanted */
     struct segment_list outstanding; /* retained and not durable, by ordinal */
     struct segment_list sealing, resend, retry;
     struct segment_list durable_segments; /* DURABLE, by last_read */
@@ -247,6 +252,7 @@ struct encsan {
     unsigned free_slot_count;
     struct pace write_pace;
     unsigned in_flight; /* segments SEALING or IN_FLIGHT */
+    unsigned ranges_in_flight; /* those of them without data */
     uint64_t sealed_bytes, opened_bytes;
     uint64_t ordinal, durable;
     uint64_t unsynced_blocks; /* given an ordinal since the last SYNC was wanted */
@@ -282,7 +288,7 @@ struct encsan {
 
     struct request_list parked; /* writes, zeroes, discards that wait for memory or a receipt */
     struct request_list parked_urgent;
-    struct request_list leaving;
+    struct request_list leaving; /* and discards, which are done when they have left */
     struct request_list reads_queued;
     struct request_list flushes;
     struct request_list finished; /* their `done` is called when the lock is let go */
@@ -322,12 +328,14 @@ bool outage_has_limit(const struct encsan *v);
 /* ---- stage.c ---- (lock held) */
 /* Goes on with a write, zero or discard. False: it must wait. */
 bool stage_request(struct encsan *v, struct request *r);
+void stage_finish(struct encsan *v, struct request *r); /* all of it is staged */
 void stage_parked(struct encsan *v);
 /* Partial segments leave, too. */
 void stage_all_ready(struct encsan *v);
 void stage_urgent_ready(struct encsan *v); /* those that are urgent */
 void stage_old_ready(struct encsan *v, uint64_t staged_before_us);
 void stage_ready(struct encsan *v, struct segment *s);
+struct segment_list *stage_ready_list(struct encsan *v, const struct segment *s);
 /* What is staged there leaves before everything else. */
 void stage_urgent(struct encsan *v, uint64_t lba, uint64_t blocks);
 struct segment *segment_overlap(struct segment_tree *tree, uint64_t lba, uint64_t blocks);

@@ -102,7 +102,7 @@ void receipt_ask(struct encsan *v)
     for (unsigned i = 0; i < SYNC_SLOTS; i++) {
         if (!v->syncs[i].busy) {
             v->sync_asked = v->sync_wanted;
-            v->unsynced_blocks = 0;
+            v->unsynced_blocks = v->unsynced_ranges = 0;
             ask(v, &v->syncs[i], v->sync_wanted);
             return;
         }

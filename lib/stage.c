@@ -44,6 +44,7 @@ struct segment *segment_take(struct encsan *v, enum wire_operation operation, ui
     s->ordinal = s->after = 0;
     s->attempts = 0;
     s->slot = NULL;
+    v->range_count += operation != WIRE_OP_WRITE;
     return s;
 }
 
@@ -68,8 +69,18 @@ void segment_free(struct encsan *v, struct segment *s)
     if (s->operation == WIRE_OP_WRITE)
         for (uint64_t i = 0; i < s->blocks; i++)
             v->free_pages[v->free_page_count++] = s->page[i];
+    else
+        v->range_count--;
     s->state = SEGMENT_FREE;
     TAILQ_INSERT_HEAD(&v->free_segments, s, queue);
+}
+
+/* Many small ranges must not hold up the data behind them: they have a list of their own. */
+struct segment_list *stage_ready_list(struct encsan *v, const struct segment *s)
+{
+    if (s->urgent)
+        return &v->urgent;
+    return s->operation == WIRE_OP_WRITE ? &v->ready : &v->ranges;
 }
 
 void stage_ready(struct encsan *v, struct segment *s)
@@ -78,7 +89,7 @@ void stage_ready(struct encsan *v, struct segment *s)
         return;
     s->state = SEGMENT_READY;
     TAILQ_REMOVE(&v->filling, s, queue);
-    TAILQ_INSERT_TAIL(s->urgent ? &v->urgent : &v->ready, s, queue);
+    TAILQ_INSERT_TAIL(stage_ready_list(v, s), s, queue);
 }
 
 static void make_urgent(struct encsan *v, struct segment *s)
@@ -86,7 +97,7 @@ static void make_urgent(struct encsan *v, struct segment *s)
     if (s->urgent)
         return;
     if (s->state == SEGMENT_READY) {
-        TAILQ_REMOVE(&v->ready, s, queue);
+        TAILQ_REMOVE(stage_ready_list(v, s), s, queue);
         TAILQ_INSERT_TAIL(&v->urgent, s, queue);
     }
     s->urgent = true;
@@ -277,6 +288,10 @@ static bool stage_range(struct encsan *v, struct request *r)
     while (r->progress < r->blocks) {
         uint64_t blocks = r->blocks - r->progress;
 
+        if (v->range_count >= RANGE_SEGMENTS) {
+            receipt_want(v, v->ordinal);
+            return false;
+        }
         s = segment_new(v, r->kind == REQUEST_ZERO ? WIRE_OP_ZEROES : WIRE_OP_UNMAP,
                         r->lba + r->progress);
         if (!s)
@@ -296,13 +311,23 @@ bool stage_request(struct encsan *v, struct request *r)
     return r->flags & ENCSAN_AFTER_ALL ? stage_barrier(v, r) : stage_write(v, r);
 }
 
+/* A discard is done only when it has left: who has many sends them one after another, and few
+ * are here at a time. */
+void stage_finish(struct encsan *v, struct request *r)
+{
+    if (r->kind == REQUEST_DISCARD)
+        TAILQ_INSERT_TAIL(&v->leaving, r, queue);
+    else
+        volume_finish(v, r, 0);
+}
+
 static void stage_list(struct encsan *v, struct request_list *list)
 {
     struct request *r;
 
     while ((r = TAILQ_FIRST(list)) && stage_request(v, r)) {
         TAILQ_REMOVE(list, r, queue);
-        volume_finish(v, r, 0);
+        stage_finish(v, r);
     }
     /* who waits needs memory or a receipt: everything leaves, and is asked for */
     if (r) {

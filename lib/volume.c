@@ -22,7 +22,6 @@
 #define CACHE_BYTES_DEFAULT (64u << 20)
 #define ENDINGS 32 /* that are told at a time */
 #define CACHE_BYTES_MIN (4u << 20)
-#define RANGE_SEGMENTS 1024  /* zeroes and unmaps have segments without pages */
 #define TICK_US 100000
 #define STAGED_MAX_US 500000 /* a partial segment leaves after this */
 
@@ -157,6 +156,7 @@ static void init_lists(struct encsan *v)
     TAILQ_INIT(&v->by_age);
     TAILQ_INIT(&v->filling);
     TAILQ_INIT(&v->ready);
+    TAILQ_INIT(&v->ranges);
     TAILQ_INIT(&v->urgent);
     TAILQ_INIT(&v->held);
     TAILQ_INIT(&v->outstanding);
@@ -431,7 +431,7 @@ static void enqueue_write(struct encsan *v, struct request *r)
     if (r->kind == REQUEST_WRITE)
         v->stats.bytes_written += r->blocks * ENCSAN_BLOCK_BYTES;
     if ((small || TAILQ_EMPTY(list)) && stage_request(v, r))
-        volume_finish(v, r, 0);
+        stage_finish(v, r);
     else
         TAILQ_INSERT_TAIL(list, r, queue);
 }

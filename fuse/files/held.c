@@ -254,6 +254,7 @@ static int give_all_blocks(struct fs *fs, struct inode *inode, struct held *h, G
     pthread_mutex_unlock(&fs->lock); /* what was promised is pinned yet */
     error = journal_commit(fs->journal);
     pthread_mutex_lock(&fs->lock);
+    journal_await_free(fs->journal);
     return error ? error : give_blocks(fs, inode, h, runs);
 }
 

@@ -12,7 +12,8 @@
  *               commit block. The data that its metadata speaks of was staged
  *               before, so the barrier orders that, too. Then a flush: one round
  *               trip for everything. Several may be on their way.
- *   durable     the flush came back. What it freed is unpinned and discarded.
+ *   durable     the flush came back. What it freed is discarded, and then unpinned
+ *               (discards.c).
  *   at home     its blocks, or newer durable versions, are where they belong;
  *               the log's tail has passed it.
  *
@@ -26,8 +27,9 @@
  * tail moves to the oldest transaction of which something is not there.
  *
  * Locks, in this order: commit_lock (who freezes, or writes to the log),
- * home_lock (who brings home, or unpins: a block must not get a new owner between
- * the look at it and its staging), fs->lock (everything in memory).
+ * home_lock (who brings home, or says that a freeing is durable: a block must not
+ * get a new owner between the look at it and its staging), fs->lock (everything in
+ * memory).
  */
 #include "journal.h"
 
@@ -38,6 +40,7 @@
 #include <time.h>
 
 #include "broken.h"
+#include "discards.h"
 #include "fs.h"
 #include "jbd2.h"
 
@@ -49,13 +52,9 @@
 #define LOGGED_SHARE 2  /* not at home, before it is brought there */
 #define PINNED_RUNS 32768u /* before who changes more has to wait: each takes memory here and in blocks.c */
 
-struct block_run {
-    blk64_t first, count;
-};
-
 struct transaction { /* committing */
     uint64_t tid;
-    GArray *freed; /* struct block_run */
+    GArray *freed; /* struct block_run; NULL: let go of already */
 };
 
 struct journal {
@@ -68,7 +67,7 @@ struct journal {
     uint64_t running; /* its number; changes under commit_lock, too */
     uint64_t durable; /* the newest that is */
     GArray *freed;    /* struct block_run, by the running transaction */
-    size_t pinned;    /* runs that it and the committing ones freed */
+    size_t pinned;    /* runs that were freed, and not let go of */
     GArray *revoked;  /* uint64_t, the same */
     GHashTable *logged; /* block -> the last transaction in the log that has it */
     GQueue committing;  /* struct transaction, the oldest first */
@@ -82,6 +81,7 @@ struct journal {
     bool kicked, stopping;
     bool aborted; /* commit_lock */
 
+    struct discards *discards; /* NULL: nothing is given back */
     uint8_t *chunk; /* JOINED blocks; home_lock */
 };
 
@@ -96,7 +96,8 @@ static struct transaction *transaction_new(uint64_t tid, GArray *freed)
 
 static void transaction_free(struct transaction *t)
 {
-    g_array_free(t->freed, TRUE);
+    if (t->freed)
+        g_array_free(t->freed, TRUE);
     g_free(t);
 }
 
@@ -211,26 +212,33 @@ void journal_release(struct journal *j)
 
 /* ---- what is durable ---- */
 
-static void unpin(struct journal *j, const struct transaction *t)
+void journal_let_go(struct journal *j, const struct block_run *run)
+{
+    blocks_let_go(j->fs, run->first, run->count);
+    j->pinned--;
+    pthread_cond_broadcast(&j->admitted);
+}
+
+void journal_await_free(struct journal *j)
+{
+    if (j->discards)
+        discards_await(j->discards);
+}
+
+/* What it freed does not come back any more, and is not brought home. fs->lock and home_lock held. */
+static void end_freed(struct journal *j, struct transaction *t)
 {
     for (guint i = 0; i < t->freed->len; i++) {
         const struct block_run *run = &g_array_index(t->freed, struct block_run, i);
 
         bufcache_drop_freed(j->fs->cache, run->first, run->count);
-        blocks_let_go(j->fs, run->first, run->count);
+        if (!j->discards)
+            journal_let_go(j, run);
     }
-    j->pinned -= t->freed->len;
-    pthread_cond_broadcast(&j->admitted);
-}
-
-/* Space that the far disk may use otherwise: that it does not is no loss. */
-static void discard(struct journal *j, const struct transaction *t)
-{
-    for (guint i = 0; i < t->freed->len; i++) {
-        const struct block_run *run = &g_array_index(t->freed, struct block_run, i);
-
-        encsan_discard(j->fs->volume, run->count * BLOCK, run->first * BLOCK);
-    }
+    if (!j->discards || t->freed->len == 0)
+        return;
+    discards_add(j->discards, t->freed);
+    t->freed = NULL;
 }
 
 static struct transaction *next_durable(struct journal *j, uint64_t tid)
@@ -256,10 +264,8 @@ static void settle(struct journal *j, uint64_t tid)
 
     pthread_mutex_lock(&j->home_lock);
     while ((t = next_durable(j, tid))) {
-        if (!j->fs->no_discard)
-            discard(j, t);
         pthread_mutex_lock(&j->fs->lock);
-        unpin(j, t);
+        end_freed(j, t);
         pthread_mutex_unlock(&j->fs->lock);
         transaction_free(t);
     }
@@ -610,6 +616,13 @@ static void stop_thread(struct journal *j)
     pthread_join(j->thread, NULL);
 }
 
+static void stop_discards(struct journal *j)
+{
+    if (j->discards)
+        discards_stop(j->discards);
+    j->discards = NULL;
+}
+
 /* ---- opening and closing ---- */
 
 /* The file system's superblock, staged at home. */
@@ -635,19 +648,35 @@ static int write_super_home(struct journal *j, bool recover)
     return error;
 }
 
+static int start_threads(struct journal *j)
+{
+    int error;
+
+    if (!j->fs->no_discard) {
+        j->discards = discards_start(j->fs);
+        if (!j->discards)
+            return -EAGAIN;
+    }
+    error = -pthread_create(&j->thread, NULL, commit_now_and_then, j);
+    if (error)
+        stop_discards(j);
+    return error;
+}
+
 static int begin(struct journal *j)
 {
     int error = write_super_home(j, true);
 
     if (!error) /* the log begins after that, and both are durable after one round trip */
         error = move_tail(j, ENCSAN_AFTER_ALL);
-    return error ? error : -pthread_create(&j->thread, NULL, commit_now_and_then, j);
+    return error ? error : start_threads(j);
 }
 
 static int end(struct journal *j)
 {
     int error = journal_commit(j);
 
+    stop_discards(j);
     pthread_mutex_lock(&j->commit_lock);
     if (!error)
         error = checkpoint_all(j);

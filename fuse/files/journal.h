@@ -12,6 +12,7 @@
 
 #include "encsan.h"
 
+struct block_run;
 struct fs;
 struct journal;
 
@@ -31,8 +32,12 @@ void journal_admit(struct journal *journal);
 size_t journal_step(const struct journal *journal);
 /* fs->error is set: nobody waits any more, and the volume is told. */
 void journal_failed(struct journal *journal);
-/* These blocks became free. They are unpinned, and discarded, when that is durable. */
+/* These blocks became free. When that is durable they are discarded, and may be taken. */
 void journal_freed(struct journal *journal, blk64_t block, blk64_t count);
+/* A run that became free for good may be taken. */
+void journal_let_go(struct journal *journal, const struct block_run *run);
+/* Until what became durably free may be taken; lets go of fs->lock meanwhile. */
+void journal_await_free(struct journal *journal);
 /* Between these two no transaction ends: metadata that shows data which is not
  * staged yet. The first may wait, and let go of fs->lock meanwhile. */
 void journal_hold(struct journal *journal);

@@ -267,6 +267,9 @@ static bool await_space(struct fs *fs, struct ops_job *job)
     deletion_await(fs);
     pthread_mutex_unlock(&fs->lock);
     fs_sync(fs, NULL); /* a failure is sticky, and the second try meets it */
+    pthread_mutex_lock(&fs->lock);
+    journal_await_free(fs->journal);
+    pthread_mutex_unlock(&fs->lock);
     return interrupts_go_on(fs->interrupts, &job->interruptible);
 }
 

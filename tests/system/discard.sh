@@ -25,6 +25,19 @@ full=$(disk_kib)
 rm "$M/file"
 until_true 60 at_most $((full - 36000)) || fail "they are still there: $(disk_kib) KiB"
 umnt
+say "in many pieces, before the unmount ends"
+mnt
+random_file "$M/pieces" 4
+sync "$M/pieces"
+full=$(disk_kib)
+piece=0
+while [ $piece -lt 500 ]; do
+    fallocate -p -o $((piece * 8192)) -l 4096 "$M/pieces"
+    piece=$((piece + 1))
+done
+sync "$M/pieces"
+umnt
+at_most $((full - 1800)) || fail "500 blocks are still there: $full, then $(disk_kib) KiB"
 say "discard=off"
 mnt discard=off
 cp "$T/data" "$M/file"
