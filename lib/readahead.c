@@ -6,7 +6,8 @@
  *
  * A read that starts where an earlier one ended makes a stream; from then on
  * the stream is asked for up to a window beyond its reader, but never beyond
- * the end that the reader named. Other reads cost nothing here.
+ * the end that the reader named. Who has only begun, as at a file's beginning, is
+ * read ahead of a little. Other reads cost nothing here.
  *
  * The states of an `ahead`, a segment at most:
  *
@@ -18,7 +19,8 @@
  *          Who needs pages takes the oldest one's that no stream comes to; a
  *          writer even those that a stream comes to last, to ask for them again.
  *
- * The window is one for the volume, as the line is one: pace.h says how far.
+ * What is on its way is limited for the volume, as the line is one: pace.h says how
+ * much that is.
  */
 #include "pipeline.h"
 
