@@ -16,7 +16,7 @@
 #define STARTUP_GAIN 4.0  /* TCP's window doubles in a round trip, and what is measured is as old */
 #define GROWTH 1.25       /* less is none */
 #define FLAT_ROUNDS 3
-#define SLACK_S 0.004     /* for the time that threads need to take turns */
+#define SLACK_S 0.008     /* for the time that threads need to take turns */
 #define QUEUEING_US 5000  /* less delay than this is not worth a smaller depth */
 #define AGING_A_SECOND 64 /* a share by which the fastest answer ages: routes change */
 

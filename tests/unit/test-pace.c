@@ -69,7 +69,7 @@ static void assert_near_best(const struct pace *p, const struct line *l)
     g_assert_cmpuint(p->best, >=, best(l) - 1);
     g_assert_cmpuint(p->best, <=, best(l) + 1);
     g_assert_cmpuint(p->depth, >=, best(l));
-    g_assert_cmpuint(p->depth, <=, best(l) * 5 / 4 + 2 + (unsigned)(l->rate * 0.004 / bytes(SEGMENT_BLOCKS)));
+    g_assert_cmpuint(p->depth, <=, best(l) * 5 / 4 + 2 + (unsigned)(l->rate * 0.008 / bytes(SEGMENT_BLOCKS)));
 }
 
 /* 1 Gbit/s, 64 ms one way: n* is 115. Eight round trips find it from 8 on. */
