@@ -48,6 +48,7 @@ password-file=$T/right
 access=plain
 EOF
 "$ENCSAN_TARGET" --config "$T/conf" --check >"$T/check" || fail "--check"
+: >"$T/target.out" # the last target's
 "$ENCSAN_TARGET" --config "$T/conf" >"$T/target.out" 2>"$T/target.log" &
 TARGET_PID=$!
 until_true 60 target_ready || fail "it does not start"
