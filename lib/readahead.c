@@ -258,18 +258,65 @@ static struct stream *find_stream(struct encsan *v, uint64_t lba)
     return oldest;
 }
 
+static bool is_recent(const struct encsan *v, const struct stream *s)
+{
+    return s->sequential && v->stream_reads - s->read_number < RECENT_READS;
+}
+
+/* Blocks that a reader has to read of another stream before it is at this one. */
+static uint64_t blocks_before(const struct encsan *v, const struct stream *s)
+{
+    for (unsigned i = 0; i < STREAMS; i++) {
+        const struct stream *p = &v->streams[i];
+
+        if (p->sequential && p->then == s->next && p->next < p->end)
+            return p->end - p->next;
+    }
+    return 0;
+}
+
+/* Lately, and not to the end. */
+static bool is_read(const struct encsan *v, const struct stream *s)
+{
+    return is_recent(v, s) && s->next < s->end && blocks_before(v, s) == 0;
+}
+
+/* How far a stream may be ahead of its reader: twice as far as the line needs, so that the line
+ * does not stand still where a session is slower than the others and the reader waits for it;
+ * and a share of the memory, else streams would drop each other's segments unread. An eighth of
+ * that is for what is wanted without a stream. */
+static uint64_t window_blocks(const struct encsan *v)
+{
+    const struct pace *p = &v->read_pace;
+    unsigned window = p->fixed ? p->depth : 2 * p->depth, active = 0;
+    unsigned most = v->ahead_count - v->ahead_count / 8;
+
+    for (unsigned i = 0; i < STREAMS; i++)
+        active += is_read(v, &v->streams[i]);
+    if (window > most / MAX(active, 1))
+        window = most / MAX(active, 1);
+    return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->read_pace.blocks;
+}
+
 /* Of a reader that has only begun, no more than the line carries in a round trip. */
 static uint64_t beginning_blocks(const struct encsan *v)
 {
+    uint64_t most = MIN(BEGINNING_BLOCKS_MAX, window_blocks(v));
     double blocks = v->read_pace.rate * nexus_rtt_min_us(v) / 1e6 / ENCSAN_BLOCK_BYTES;
 
-    return v->read_pace.rate == 0 ? BEGINNING_BLOCKS_MAX
-                                  : (uint64_t)fmin(blocks, BEGINNING_BLOCKS_MAX);
+    return v->read_pace.rate == 0 ? most : (uint64_t)fmin(blocks, (double)most);
+}
+
+static void read_beginning(struct encsan *v, uint64_t lba, uint64_t blocks)
+{
+    uint64_t most = beginning_blocks(v);
+
+    readahead_want(v, lba, MIN(blocks, most));
 }
 
 void readahead_note(struct encsan *v, const struct request *r)
 {
-    uint64_t end = r->lba + r->blocks, beginning;
+    uint64_t end = r->lba + r->blocks;
     struct stream *s;
 
     if (v->ahead_count == 0 || (r->stream.end <= end && r->stream.then_end == 0))
@@ -285,14 +332,8 @@ void readahead_note(struct encsan *v, const struct request *r)
     s->then = r->stream.then;
     s->then_end = MIN(r->stream.then_end, v->blocks);
     s->read_number = ++v->stream_reads;
-    beginning = MIN(beginning_blocks(v), s->end - end);
-    if (r->stream.begins && s->end > end && beginning > 0)
-        readahead_want(v, end, beginning);
-}
-
-static bool is_recent(const struct encsan *v, const struct stream *s)
-{
-    return s->sequential && v->stream_reads - s->read_number < RECENT_READS;
+    if (r->stream.begins && s->end > end)
+        read_beginning(v, end, s->end - end);
 }
 
 /* The stream whose reader will come to it; NULL: none. */
@@ -341,61 +382,22 @@ bool readahead_give_up(struct encsan *v)
     return last;
 }
 
-/* Blocks that a reader has to read of another stream before it is at this one. */
-static uint64_t blocks_before(const struct encsan *v, const struct stream *s)
-{
-    for (unsigned i = 0; i < STREAMS; i++) {
-        const struct stream *p = &v->streams[i];
-
-        if (p->sequential && p->then == s->next && p->next < p->end)
-            return p->end - p->next;
-    }
-    return 0;
-}
-
-/* Lately, and not to the end. */
-static bool is_read(const struct encsan *v, const struct stream *s)
-{
-    return is_recent(v, s) && s->next < s->end && blocks_before(v, s) == 0;
-}
-
-/* How far a stream may be ahead of its reader: twice as far as the line needs, so that the line
- * does not stand still where a session is slower than the others and the reader waits for it;
- * and a share of the memory, else streams would drop each other's segments unread. An eighth of
- * that is for what is wanted without a stream. */
-static uint64_t window_blocks(const struct encsan *v)
-{
-    const struct pace *p = &v->read_pace;
-    unsigned window = p->fixed ? p->depth : 2 * p->depth, active = 0;
-    unsigned most = v->ahead_count - v->ahead_count / 8;
-
-    for (unsigned i = 0; i < STREAMS; i++)
-        active += is_read(v, &v->streams[i]);
-    if (window > most / MAX(active, 1))
-        window = most / MAX(active, 1);
-    return (window > WINDOW_MIN ? window : WINDOW_MIN) * v->read_pace.blocks;
-}
-
-/* Of the stream that is farthest ahead of its reader, beyond its window: others came meanwhile. */
+/* The newest that is beyond its stream's window: others came meanwhile. */
 static bool give_up_excess(struct encsan *v)
 {
-    uint64_t most = window_blocks(v);
-    struct stream *farthest = NULL;
-    struct ahead *last;
+    uint64_t window = window_blocks(v);
+    struct ahead *a;
 
-    for (unsigned i = 0; i < STREAMS; i++) {
-        struct stream *s = &v->streams[i];
+    TAILQ_FOREACH_REVERSE(a, &v->ahead_ready, ahead_list, queue)
+    {
+        struct stream *s = stream_to(v, a);
 
-        if (is_recent(v, s) && s->ahead - s->next > most) {
-            most = s->ahead - s->next;
-            farthest = s;
+        if (s && a->lba >= s->next + window) {
+            postpone(v, s, a);
+            return true;
         }
     }
-    last = farthest ? ahead_overlap(v, farthest->ahead - 1, 1) : NULL;
-    if (!last || !last->ready)
-        return false;
-    postpone(v, farthest, last);
-    return true;
+    return false;
 }
 
 static bool has_room(const struct encsan *v, uint64_t blocks)
@@ -464,7 +466,7 @@ void readahead_want(struct encsan *v, uint64_t lba, uint64_t blocks)
 {
     unsigned at = (v->wanted_first + v->wanted_count) % WANTED_MAX;
 
-    if (v->ahead_count == 0 || v->wanted_count == WANTED_MAX)
+    if (blocks == 0 || v->ahead_count == 0 || v->wanted_count == WANTED_MAX)
         return;
     v->wanted[at] = (struct wanted){lba, lba + blocks};
     v->wanted_count++;
@@ -526,7 +528,6 @@ static struct stream *neediest(struct encsan *v)
 
     if (line_is_full(v))
         return NULL;
-
     for (unsigned i = 0; i < STREAMS; i++) {
         struct stream *s = &v->streams[i];
         uint64_t distance;

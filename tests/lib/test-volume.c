@@ -211,16 +211,21 @@ static void wait_ended(void *opaque, int error)
     pthread_mutex_unlock(&w->lock);
 }
 
-static int read_stream(struct encsan *v, void *buf, size_t count, uint64_t offset)
+static int read_as(struct encsan *v, void *buf, size_t count, uint64_t offset, struct encsan_stream stream)
 {
     struct wait w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
 
-    encsan_read_stream_async(v, buf, count, offset, (struct encsan_stream){.end = VOLUME_BYTES}, wait_ended, &w);
+    encsan_read_stream_async(v, buf, count, offset, stream, wait_ended, &w);
     pthread_mutex_lock(&w.lock);
     while (!w.ended)
         pthread_cond_wait(&w.cond, &w.lock);
     pthread_mutex_unlock(&w.lock);
     return w.error;
+}
+
+static int read_stream(struct encsan *v, void *buf, size_t count, uint64_t offset)
+{
+    return read_as(v, buf, count, offset, (struct encsan_stream){.end = VOLUME_BYTES});
 }
 
 static uint64_t reads_sent(struct encsan *v)
@@ -310,6 +315,47 @@ static void test_readahead_in_little_memory(void)
     read_blocks(v, data, 2048, 1024);
     g_assert_cmpuint(reads_sent(v) - before, <, 100);
     read_blocks(v, data, 40 * segment, segment);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+    target_stop(&t);
+}
+
+/* So many, and no more; the last may be leaving yet. */
+static void assert_reads(struct encsan *v, uint64_t reads)
+{
+    for (unsigned i = 0; i < 1000 && reads_sent(v) < reads; i++)
+        g_usleep(10000);
+    g_assert_cmpuint(reads_sent(v), ==, reads);
+}
+
+/* One read of one block: the 96 blocks behind it come, too, or as many as there are, or may be. */
+static void test_beginning(void)
+{
+    const struct encsan_stream begins = {.end = VOLUME_BYTES, .begins = true};
+    struct target t = {0};
+    uint8_t buf[BLOCK];
+
+    target_start(&t);
+    struct encsan_options o = options_for(&t);
+    struct encsan *v = open_volume(&o);
+    g_assert_cmpint(read_as(v, buf, BLOCK, 0, begins), ==, 0);
+    assert_reads(v, 1 + 96 / 8);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+
+    v = open_volume(&o);
+    g_assert_cmpint(read_as(v, buf, BLOCK, 0, (struct encsan_stream){.end = 2 * BLOCK, .begins = true}), ==, 0);
+    assert_reads(v, 2);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+
+    o.readahead = 2;
+    v = open_volume(&o);
+    g_assert_cmpint(read_as(v, buf, BLOCK, 0, begins), ==, 0);
+    assert_reads(v, 1 + 2);
+    g_assert_cmpint(encsan_close(v), ==, 0);
+
+    o.readahead = ENCSAN_NO_READAHEAD;
+    v = open_volume(&o);
+    g_assert_cmpint(read_as(v, buf, BLOCK, 0, begins), ==, 0);
+    assert_reads(v, 1);
     g_assert_cmpint(encsan_close(v), ==, 0);
     target_stop(&t);
 }
@@ -564,6 +610,7 @@ static void add_others(void)
     g_test_add_func("/volume/barrier", test_barrier);
     g_test_add_func("/volume/leave", test_leave);
     g_test_add_func("/volume/readahead", test_readahead);
+    g_test_add_func("/volume/beginning", test_beginning);
     g_test_add_func("/volume/readahead-in-little-memory", test_readahead_in_little_memory);
     g_test_add_data_func("/volume/model", NULL, test_model);
     g_test_add_data_func("/volume/model/all-sessions-lost", GUINT_TO_POINTER(FAULT_ALL_SESSIONS), test_model);
