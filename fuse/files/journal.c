@@ -215,8 +215,8 @@ void journal_release(struct journal *j)
 void journal_let_go(struct journal *j, const struct block_run *run)
 {
     blocks_let_go(j->fs, run->first, run->count);
-    j->pinned--;
-    pthread_cond_broadcast(&j->admitted);
+    if (--j->pinned == PINNED_RUNS - 1)
+        pthread_cond_broadcast(&j->admitted);
 }
 
 void journal_await_free(struct journal *j)
