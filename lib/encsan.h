@@ -131,7 +131,8 @@ void encsan_prefetch(struct encsan *volume, uint64_t count, uint64_t offset);
 /* Done when the bytes are staged: copied into the cache, which makes the writer wait while it is full. */
 void encsan_write_async(struct encsan *volume, const void *buf, size_t count, uint64_t offset,
                         unsigned flags, encsan_done *done, void *opaque);
-/* Reads as zeros afterwards. discard: the target also gives the space back where it can. */
+/* Reads as zeros afterwards. zero: done as a write is. discard: the target also gives the space
+ * back where it can; done when it has left (see encsan_leave). */
 void encsan_zero_async(struct encsan *volume, uint64_t count, uint64_t offset, encsan_done *done,
                        void *opaque);
 void encsan_discard_async(struct encsan *volume, uint64_t count, uint64_t offset,

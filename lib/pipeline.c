@@ -2,8 +2,8 @@
 /*
  * Segments on their way: from READY to DURABLE. pipeline.h has the states.
  *
- * At most `depth` segments are SEALING or IN_FLIGHT: each has a slot, and a
- * nexus, under whose keys it is sealed and over whose session it leaves. A
+ * At most `depth` segments with data are SEALING or IN_FLIGHT, but for urgent ones:
+ * each has a slot, and a nexus, under whose keys it is sealed and over whose session it leaves. A
  * segment whose session is lost is sealed again for another. Workers seal without
  * the lock; what they read (pages, range, ordinal) does not change from SEALING on.
  *

@@ -11,7 +11,7 @@
  *   FILLING    in the tree `staged`; absorbs newer data for its blocks and
  *              grows at its end. Its pages may be written under the lock.
  *   READY      as FILLING, but leaves as soon as a slot is free: the urgent ones
- *              first, and whatever the depth is.
+ *              first, and whatever the depth is; those without data (ranges) beside it.
  *   HELD       as READY, but overlaps a retained segment: it waits until a
  *              receipt covers that one (the overlap rule).
  *   SEALING    has an ordinal; range and bytes are fixed for ever. In the tree
@@ -278,7 +278,7 @@ struct encsan {
     unsigned ahead_count; /* 0: nothing is read ahead */
     uint64_t ahead_pages, ahead_pages_max;
     uint64_t asked_blocks; /* of those that are ASKED */
-    struct pace read_pace; /* its depth is the window */
+    struct pace read_pace; /* its depth is for what is ASKED */
     struct ahead_tree ahead;
     struct ahead_list ahead_free, ahead_ready;
     struct stream streams[STREAMS];
